@@ -1,0 +1,450 @@
+//! Tells webhooks what the outbox holds.
+//!
+//! Deliveries are stored with the change that causes them, so nothing here may be lost: a worker per webhook takes
+//! what is due, sends it, writes down how it went, and ends when nothing is pending. Deliveries that concern the
+//! same object go one after the other; different objects and different webhooks do not wait for each other.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{HeaderMap, HeaderValue, Uri};
+use pilvi_base::TaskGroup;
+use pilvi_core::egress::{Answer, Egress, EgressError};
+use pilvi_model::{BackendId, Result, Timestamp, WebhookId};
+use pilvi_store::Backend;
+use pilvi_store::backend::{DueDelivery, Outcome, PayloadAs};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, Semaphore};
+
+use crate::Parts;
+use crate::webhooks::Headers;
+
+/// How long to wait before each further attempt. After the last the delivery is given up: about two hours in all.
+const RETRY_AFTER: [Duration; 8] = [
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+    Duration::from_secs(15),
+    Duration::from_secs(60),
+    Duration::from_secs(4 * 60),
+    Duration::from_secs(15 * 60),
+    Duration::from_secs(40 * 60),
+    Duration::from_secs(60 * 60),
+];
+/// Deliveries that a worker takes at a time.
+const BATCH: u32 = 64;
+/// Objects of one webhook that are told at the same time.
+const LANES: usize = 8;
+/// Requests in flight over all webhooks.
+const IN_FLIGHT_MAX: usize = 64;
+/// How long a worker waits when the store does not answer.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+type Key = (BackendId, WebhookId);
+
+/// Where writes say that a webhook has something to deliver. Cheap to clone; saying the same twice is saying it once,
+/// so it holds at most one entry per webhook.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wakes(Arc<WakesInner>);
+
+#[derive(Debug, Default)]
+struct WakesInner {
+    /// A plain mutex: held to add or take, never across an await.
+    waiting: Mutex<HashSet<Key>>,
+    arrived: Notify,
+}
+
+impl Wakes {
+    pub(crate) fn wake(&self, backend: BackendId, webhook: WebhookId) {
+        lock(&self.0.waiting).insert((backend, webhook));
+        self.0.arrived.notify_one();
+    }
+
+    async fn take(&self) -> HashSet<Key> {
+        loop {
+            let taken = std::mem::take(&mut *lock(&self.0.waiting));
+            if !taken.is_empty() {
+                return taken;
+            }
+            self.0.arrived.notified().await;
+        }
+    }
+}
+
+/// Runs the workers. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Deliverer(Arc<Inner>);
+
+struct Inner {
+    eds: Arc<Parts>,
+    egress: Egress,
+    tasks: TaskGroup,
+    in_flight: Semaphore,
+    /// The workers that run, and how to tell one that there is more. A plain mutex: held for a look-up.
+    workers: Mutex<HashMap<Key, Arc<Worker>>>,
+}
+
+#[derive(Default)]
+struct Worker {
+    more: Notify,
+}
+
+impl Deliverer {
+    pub(crate) fn new(eds: Arc<Parts>, egress: Egress, tasks: TaskGroup) -> Self {
+        Self(Arc::new(Inner {
+            eds,
+            egress,
+            tasks,
+            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            workers: Mutex::default(),
+        }))
+    }
+
+    /// Takes up what a previous run left pending, then follows the writes, until the task group stops.
+    pub fn start(&self) {
+        let resume = self.clone();
+        self.0
+            .tasks
+            .spawn("webhook resume", async move { resume.resume().await });
+        let follow = self.clone();
+        self.0.tasks.spawn("webhook deliverer", async move {
+            loop {
+                tokio::select! {
+                    () = follow.0.tasks.stopping() => return,
+                    woken = follow.0.eds.wakes.take() => woken.into_iter().for_each(|key| follow.attend(key)),
+                }
+            }
+        });
+    }
+
+    async fn resume(&self) {
+        let backends = match self.0.eds.store.backends_with_webhooks().await {
+            Ok(backends) => backends,
+            Err(error) => return log_store_fault(&error),
+        };
+        for backend in backends {
+            if self.0.tasks.is_stopping() {
+                return;
+            }
+            match self
+                .0
+                .eds
+                .store
+                .backend(backend)
+                .webhooks_with_pending_deliveries()
+                .await
+            {
+                Ok(pending) => pending
+                    .into_iter()
+                    .for_each(|(backend, webhook)| self.0.eds.wakes.wake(backend, webhook)),
+                Err(error) => log_store_fault(&error),
+            }
+        }
+    }
+
+    /// Makes sure that a worker looks after this webhook.
+    fn attend(&self, key: Key) {
+        let mut workers = lock(&self.0.workers);
+        if let Some(worker) = workers.get(&key) {
+            return worker.more.notify_one();
+        }
+        let worker = Arc::new(Worker::default());
+        workers.insert(key, Arc::clone(&worker));
+        let deliverer = self.clone();
+        self.0.tasks.spawn("webhook worker", async move {
+            deliverer.work(key, &worker).await
+        });
+    }
+
+    async fn work(&self, key: Key, worker: &Worker) {
+        let backend = self.0.eds.store.backend(key.0);
+        while !self.0.tasks.is_stopping() {
+            let wait = match self.deliver_due(&backend, key.1).await {
+                Ok(Progress::More) => continue,
+                Ok(Progress::Until(at)) => until(self.now(), at),
+                Ok(Progress::Done) => {
+                    if self.retire(key, worker) {
+                        return;
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    log_store_fault(&error);
+                    STORE_RETRY
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = worker.more.notified() => {}
+                () = self.0.tasks.stopping() => return,
+            }
+        }
+    }
+
+    /// Ends the worker, unless a wake came in meanwhile. `attend` holds the same lock, so no wake falls between.
+    fn retire(&self, key: Key, worker: &Worker) -> bool {
+        let mut workers = lock(&self.0.workers);
+        let more = std::pin::pin!(worker.more.notified());
+        if futures_util::FutureExt::now_or_never(more).is_some() {
+            return false;
+        }
+        workers.remove(&key);
+        true
+    }
+
+    async fn deliver_due(&self, backend: &Backend, webhook: WebhookId) -> Result<Progress> {
+        let due = backend.due_deliveries(webhook, self.now(), BATCH).await?;
+        if due.is_empty() {
+            let next = backend.next_delivery_at(webhook).await?;
+            return Ok(next.map_or(Progress::Done, Progress::Until));
+        }
+        let Some(target) = self.target(backend, webhook).await? else {
+            return Ok(Progress::Done);
+        };
+        let lanes = futures_util::stream::iter(lanes(due));
+        let outcomes: Vec<Vec<Outcome>> = lanes
+            .map(|lane| self.deliver_lane(&target, lane))
+            .buffer_unordered(LANES)
+            .collect()
+            .await;
+        backend
+            .settle_deliveries(outcomes.into_iter().flatten().collect())
+            .await?;
+        Ok(Progress::More)
+    }
+
+    /// One object's deliveries, in order, up to the first that fails: the rest has to wait for it.
+    async fn deliver_lane(&self, target: &Target, lane: Vec<DueDelivery>) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(lane.len());
+        for delivery in lane {
+            if self.0.tasks.is_stopping() {
+                break;
+            }
+            let outcome = self.deliver(target, delivery).await;
+            let failed = outcome.retry_in.is_some();
+            outcomes.push(outcome);
+            if failed {
+                break;
+            }
+        }
+        outcomes
+    }
+
+    async fn deliver(&self, target: &Target, delivery: DueDelivery) -> Outcome {
+        let answer = match (self.0.in_flight.acquire().await, target.request(&delivery)) {
+            (Ok(_permit), Ok((uri, headers, body))) => {
+                self.0.egress.post(&uri, headers, body).await
+            }
+            (_, Err(fault)) => Err(EgressError::Refused(fault)),
+            (Err(_), _) => Err(EgressError::Refused(
+                "the server is shutting down".to_owned(),
+            )),
+        };
+        let (status, error) = judge(&answer);
+        let retry_in = error.as_ref().and_then(|_| {
+            RETRY_AFTER
+                .get(usize::try_from(delivery.attempts).unwrap_or(usize::MAX))
+                .copied()
+        });
+        Outcome {
+            delivery,
+            at: self.now(),
+            status,
+            error,
+            retry_in,
+        }
+    }
+
+    async fn target(&self, backend: &Backend, webhook: WebhookId) -> Result<Option<Target>> {
+        let Some(stored) = backend.find_webhook(webhook).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Target {
+            backend: backend.id,
+            headers: Headers::unseal(&self.0.eds.keyring, backend.id, &stored)?,
+            url: stored.url,
+            payload_as: stored.payload_as,
+        }))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.eds.clock.now().into()
+    }
+}
+
+enum Progress {
+    /// Something was done; there may be more.
+    More,
+    /// Nothing is due before this moment.
+    Until(Timestamp),
+    /// Nothing is pending.
+    Done,
+}
+
+/// Where and how a webhook wants to be told.
+struct Target {
+    backend: BackendId,
+    url: String,
+    headers: Headers,
+    payload_as: PayloadAs,
+}
+
+impl Target {
+    fn request(&self, delivery: &DueDelivery) -> Result<(Uri, HeaderMap, Bytes), String> {
+        let uri = self
+            .url
+            .parse()
+            .map_err(|_| "the webhook's URL is not understood".to_owned())?;
+        let mut headers = self.headers.to_map();
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        headers
+            .entry("user-agent")
+            .or_insert(HeaderValue::from_static(concat!(
+                "Pilvi/",
+                env!("CARGO_PKG_VERSION")
+            )));
+        let text = |text: &str| {
+            HeaderValue::from_str(text).map_err(|_| "an id holds what no header can".to_owned())
+        };
+        headers.insert("pilvi-delivery", text(&delivery.id())?);
+        headers.insert("x-request-id", text(&delivery.request)?);
+        Ok((
+            uri,
+            headers,
+            body(self.backend, self.payload_as, delivery).into(),
+        ))
+    }
+}
+
+/// What a webhook receives (`eds.md` §13). The object is stored as JSON text and passed on as it is.
+fn body(backend: BackendId, payload_as: PayloadAs, delivery: &DueDelivery) -> String {
+    let meta = json!({
+        "backendId": backend.to_string(),
+        "eventName": delivery.event.as_str(),
+        "requestId": delivery.request,
+        "userId": delivery.user,
+    });
+    let mut payload = format!("{{\"object\":{},\"meta\":{meta}}}", delivery.document);
+    if payload_as == PayloadAs::String {
+        payload = Value::String(payload).to_string();
+    }
+    // Until objects have access lists, everybody may read them.
+    format!(
+        "{{\"payload\":{payload},\"receivers\":[{{\"id\":\"*\",\"objectType\":\"aclSubject\"}}]}}"
+    )
+}
+
+/// Any 2xx is a delivery; everything else is worth another try.
+fn judge(answer: &Result<Answer, EgressError>) -> (Option<u16>, Option<String>) {
+    match answer {
+        Ok(answer) if answer.status.is_success() => (Some(answer.status.as_u16()), None),
+        Ok(answer) => {
+            let error = format!("the target answered {}: {}", answer.status, answer.excerpt);
+            (
+                Some(answer.status.as_u16()),
+                Some(error.trim_end_matches([' ', ':']).to_owned()),
+            )
+        }
+        Err(error) => (None, Some(error.to_string())),
+    }
+}
+
+/// Splits a batch by object, keeping the order within each.
+fn lanes(due: Vec<DueDelivery>) -> Vec<Vec<DueDelivery>> {
+    let mut index = HashMap::new();
+    let mut lanes: Vec<Vec<DueDelivery>> = Vec::new();
+    for delivery in due {
+        let key = (delivery.object_type.clone(), delivery.object_id);
+        let lane = *index.entry(key).or_insert_with(|| {
+            lanes.push(Vec::new());
+            lanes.len() - 1
+        });
+        lanes[lane].push(delivery);
+    }
+    lanes
+}
+
+fn until(now: Timestamp, at: Timestamp) -> Duration {
+    Duration::from_millis(at.as_millis().saturating_sub(now.as_millis()).max(1))
+}
+
+fn log_store_fault(error: &pilvi_model::Error) {
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "webhook deliveries could not be read or settled"
+    );
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::StatusCode;
+    use pilvi_store::backend::Change;
+
+    fn delivery(object: u8, outbox: u64) -> DueDelivery {
+        DueDelivery {
+            webhook: "51cdbc08989e975ec300772a".parse().unwrap(),
+            outbox,
+            event: Change::Update,
+            object_type: "objects.todos".to_owned(),
+            object_id: pilvi_model::ObjectId::from_bytes([object; 12]),
+            attempts: 0,
+            request: "a671f67b4f41c20b53988a6057b32539".to_owned(),
+            user: None,
+            document: r#"{"id":"x"}"#.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_body_is_what_the_specification_shows() {
+        let backend = "532831a2698b3c6ae8091d6d".parse().unwrap();
+        let object = body(backend, PayloadAs::Object, &delivery(1, 7));
+        let payload = concat!(
+            r#"{"object":{"id":"x"},"meta":{"backendId":"532831a2698b3c6ae8091d6d","eventName":"update","#,
+            r#""requestId":"a671f67b4f41c20b53988a6057b32539","userId":null}}"#
+        );
+        let receivers = r#""receivers":[{"id":"*","objectType":"aclSubject"}]"#;
+        assert_eq!(object, format!("{{\"payload\":{payload},{receivers}}}"));
+        let string: Value =
+            serde_json::from_str(&body(backend, PayloadAs::String, &delivery(1, 7))).unwrap();
+        assert_eq!(string["payload"], payload);
+    }
+
+    #[test]
+    fn a_lane_holds_one_object_in_order() {
+        let lanes = lanes(vec![
+            delivery(1, 1),
+            delivery(2, 2),
+            delivery(1, 3),
+            delivery(2, 4),
+        ]);
+        let order: Vec<Vec<u64>> = lanes
+            .iter()
+            .map(|lane| lane.iter().map(|due| due.outbox).collect())
+            .collect();
+        assert_eq!(order, [[1, 3], [2, 4]]);
+    }
+
+    #[test]
+    fn only_a_2xx_is_a_delivery() {
+        let answer = |status: u16| {
+            let status = StatusCode::from_u16(status).unwrap();
+            judge(&Ok(Answer {
+                status,
+                excerpt: "no".to_owned(),
+            }))
+        };
+        assert_eq!(answer(201), (Some(201), None));
+        let error = "the target answered 500 Internal Server Error: no".to_owned();
+        assert_eq!(answer(500), (Some(500), Some(error)));
+        assert_eq!(answer(302).0, Some(302));
+        assert!(answer(302).1.is_some());
+        assert!(judge(&Err(EgressError::Timeout)).1.is_some());
+    }
+}

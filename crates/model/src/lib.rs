@@ -1,0 +1,20 @@
+//! The nouns of Pilvi: ids, names, times, objects, queries and errors. No I/O and no async.
+//!
+//! Parse at the edge, trust inside: whoever holds an [`ObjectType`] or a [`query::Filter`] need not check it
+//! again. The rules of Enginio Data Storage's query language live in [`query`]; its evaluator is the
+//! specification that every SQL dialect is held to.
+
+pub mod error;
+pub mod id;
+pub mod instance;
+pub mod object;
+pub mod object_type;
+pub mod query;
+pub mod timestamp;
+
+pub use error::{Error, FieldError, Kind, Result};
+pub use id::{AccountId, BackendId, GatewayId, ObjectId, PersonId, RequestId, WebhookId};
+pub use instance::{Instance, Provider};
+pub use object::{Object, Properties};
+pub use object_type::ObjectType;
+pub use timestamp::Timestamp;

@@ -1,0 +1,261 @@
+//! An object: the user's own properties plus the six that the server keeps.
+
+use serde_json::{Map, Value, json};
+
+use crate::{Error, FieldError, ObjectId, ObjectType, Result, Timestamp};
+
+/// The properties that only the server writes; a client that sends them back is not heard (`eds.md` §4.1).
+pub const SYSTEM_PROPERTIES: [&str; 6] = [
+    "id",
+    "objectType",
+    "createdAt",
+    "updatedAt",
+    "creator",
+    "updater",
+];
+
+/// How deep arrays and objects may nest.
+pub const DEPTH_MAX: usize = 64;
+
+/// A stored object. Its text is the reply that clients get and the document that queries see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    pub id: ObjectId,
+    pub object_type: ObjectType,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Compact JSON: the system properties first, then the user's in the order they were sent.
+    pub text: String,
+}
+
+/// A user's own properties: checked, and without system properties.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Properties(Map<String, Value>);
+
+impl Properties {
+    /// Takes a request's JSON. Refuses what no store could keep faithfully: names that are empty, start with
+    /// `$` or hold `.` or NUL; texts with NUL; nesting beyond [`DEPTH_MAX`].
+    pub fn from_json(body: Value) -> Result<Self> {
+        let Value::Object(mut map) = body else {
+            return Err(Error::bad_request(
+                "the body must be a JSON object, such as {\"title\":\"…\"}",
+            ));
+        };
+        for name in SYSTEM_PROPERTIES {
+            map.shift_remove(name);
+        }
+        let mut faults = Vec::new();
+        for (name, value) in &map {
+            if let Err(message) = check_name(name).and_then(|()| check_value(value, 1)) {
+                faults.push(FieldError {
+                    property: name.chars().take(100).collect(),
+                    message,
+                });
+            }
+        }
+        if faults.is_empty() {
+            Ok(Self(map))
+        } else {
+            Err(Error::invalid_fields(faults))
+        }
+    }
+
+    /// A partial update: what `changes` names is set, nested values whole; all else stays (`eds.md` §4.4).
+    #[must_use]
+    pub fn updated_by(mut self, changes: Self) -> Self {
+        self.0.extend(changes.0);
+        self
+    }
+
+    pub fn as_map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+impl Object {
+    /// A new object, written by nobody in particular.
+    pub fn create(
+        id: ObjectId,
+        object_type: ObjectType,
+        now: Timestamp,
+        properties: &Properties,
+    ) -> Self {
+        Self::compose(id, object_type, now, now, properties)
+    }
+
+    /// The object after an update; `updatedAt` strictly grows, whatever the clock says.
+    pub fn update(&self, now: Timestamp, changes: Properties) -> Result<Self> {
+        let now = now.max(Timestamp::from_millis(self.updated_at.as_millis() + 1));
+        let properties = self.properties()?.updated_by(changes);
+        Ok(Self::compose(
+            self.id,
+            self.object_type.clone(),
+            self.created_at,
+            now,
+            &properties,
+        ))
+    }
+
+    /// The user's own properties, read back from the text.
+    pub fn properties(&self) -> Result<Properties> {
+        let Value::Object(mut map) = self.to_json()? else {
+            return Err(Error::internal("a stored object is not a JSON object"));
+        };
+        for name in SYSTEM_PROPERTIES {
+            map.shift_remove(name);
+        }
+        Ok(Properties(map))
+    }
+
+    pub fn to_json(&self) -> Result<Value> {
+        serde_json::from_str(&self.text).map_err(Error::internal)
+    }
+
+    fn compose(
+        id: ObjectId,
+        object_type: ObjectType,
+        created_at: Timestamp,
+        updated_at: Timestamp,
+        properties: &Properties,
+    ) -> Self {
+        let mut document = Map::with_capacity(4 + properties.0.len());
+        document.insert("id".into(), json!(id.to_string()));
+        document.insert("objectType".into(), json!(object_type.as_str()));
+        document.insert("createdAt".into(), json!(created_at.to_millis_text()));
+        document.insert("updatedAt".into(), json!(updated_at.to_millis_text()));
+        document.extend(
+            properties
+                .0
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
+        let text = Value::Object(document).to_string();
+        Self {
+            id,
+            object_type,
+            created_at,
+            updated_at,
+            text,
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.starts_with('$') || name.contains(['.', '\0']) {
+        return Err(
+            "is no property name; it must not be empty, start with $, or contain . or NUL".into(),
+        );
+    }
+    Ok(())
+}
+
+fn check_value(value: &Value, depth: usize) -> Result<(), String> {
+    if depth > DEPTH_MAX {
+        return Err(format!("nests deeper than {DEPTH_MAX} levels"));
+    }
+    match value {
+        Value::String(text) if text.contains('\0') => {
+            Err("contains the character NUL, which cannot be stored".into())
+        }
+        Value::Array(items) => items
+            .iter()
+            .try_for_each(|item| check_value(item, depth + 1)),
+        Value::Object(map) => map.iter().try_for_each(|(name, value)| {
+            if name.contains('\0') {
+                return Err(
+                    "contains a name with the character NUL, which cannot be stored".into(),
+                );
+            }
+            check_value(value, depth + 1)
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(value: Value) -> Properties {
+        Properties::from_json(value).unwrap()
+    }
+
+    fn todo(value: Value) -> Object {
+        let id = "51cdbc08989e975ec300772a".parse().unwrap();
+        let kind = ObjectType::custom("todos").unwrap();
+        Object::create(
+            id,
+            kind,
+            Timestamp::from_millis(1_372_437_512_369),
+            &properties(value),
+        )
+    }
+
+    #[test]
+    fn a_new_object_is_what_the_specification_shows() {
+        let object =
+            todo(json!({"objectType": "objects.todos", "title": "A todo", "completed": true}));
+        assert_eq!(
+            object.text,
+            concat!(
+                r#"{"id":"51cdbc08989e975ec300772a","objectType":"objects.todos","#,
+                r#""createdAt":"2013-06-28T16:38:32.369Z","updatedAt":"2013-06-28T16:38:32.369Z","#,
+                r#""title":"A todo","completed":true}"#
+            )
+        );
+    }
+
+    #[test]
+    fn an_update_keeps_what_it_does_not_name_and_always_moves_the_time() {
+        let before = todo(json!({"title": "A", "done": false, "nested": {"a": 1, "b": 2}}));
+        let changes =
+            properties(json!({"id": "x", "creator": 1, "done": null, "nested": {"a": 3}}));
+        let after = before.update(before.updated_at, changes).unwrap();
+        assert_eq!(
+            after.updated_at.as_millis(),
+            before.updated_at.as_millis() + 1
+        );
+        assert_eq!(after.created_at, before.created_at);
+        let json = after.to_json().unwrap();
+        assert_eq!(json["id"], "51cdbc08989e975ec300772a");
+        assert_eq!(json["title"], "A");
+        assert_eq!(json["done"], Value::Null);
+        assert_eq!(json["nested"], json!({"a": 3}));
+        assert!(json.get("creator").is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_named() {
+        let cases = [
+            (json!({"": 1}), ""),
+            (json!({"$set": 1}), "$set"),
+            (json!({"a.b": 1}), "a.b"),
+            (json!({"ok": 1, "text": "a\0b"}), "text"),
+            (json!({"list": [{"deep\0": 1}]}), "list"),
+        ];
+        for (body, property) in cases {
+            assert_eq!(
+                Properties::from_json(body).unwrap_err().fields[0].property,
+                property
+            );
+        }
+        let mut deep = json!(1);
+        for _ in 0..DEPTH_MAX {
+            deep = json!([deep]);
+        }
+        assert!(Properties::from_json(json!({ "deep": deep })).is_err());
+        assert!(Properties::from_json(json!([])).is_err());
+    }
+
+    #[test]
+    fn numbers_keep_their_kind() {
+        let object = todo(json!({"whole": 5, "real": 5.0, "big": 9_007_199_254_740_993_i64}));
+        assert!(
+            object
+                .text
+                .ends_with(r#""whole":5,"real":5.0,"big":9007199254740993}"#),
+            "{}",
+            object.text
+        );
+    }
+}

@@ -1,0 +1,405 @@
+//! RFC 6455 frames, without any I/O: bytes in, events out.
+//!
+//! What the server sends is framed once into shared [`Bytes`] and never fragmented: some clients abort on
+//! continuation frames (`eds.md` §12.3). What clients send carries no meaning here (`mws.md` §6), so the
+//! decoder checks their messages and keeps none of their bytes; only the payload of a control frame is held,
+//! and only until the frame is complete. An idle decoder owns no heap memory.
+
+use bytes::Bytes;
+
+use crate::utf8::Utf8;
+
+/// The largest payload of a ping, pong or close frame.
+const CONTROL_MAX: usize = 125;
+
+const FIN: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+const MASKED: u8 = 0x80;
+
+const CONTINUATION: u8 = 0x0;
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+const PONG: u8 = 0xA;
+
+/// A text message, ready to be sent to any number of sockets.
+pub(crate) fn text(payload: &str) -> Bytes {
+    encode(TEXT, payload.as_bytes())
+}
+
+/// A ping. Its payload must not be empty: one old client stalls on empty frames (`eds.md` §12.3).
+pub(crate) fn ping(payload: &str) -> Bytes {
+    debug_assert!((1..=CONTROL_MAX).contains(&payload.len()));
+    encode(PING, payload.as_bytes())
+}
+
+/// The answer to a ping: its own payload.
+pub(crate) fn pong(payload: &[u8]) -> Bytes {
+    debug_assert!(payload.len() <= CONTROL_MAX);
+    encode(PONG, payload)
+}
+
+/// A close frame; it always has a status.
+pub(crate) fn close(code: u16, reason: &str) -> Bytes {
+    debug_assert!(2 + reason.len() <= CONTROL_MAX);
+    let mut payload = code.to_be_bytes().to_vec();
+    payload.extend_from_slice(reason.as_bytes());
+    encode(CLOSE, &payload)
+}
+
+fn encode(opcode: u8, payload: &[u8]) -> Bytes {
+    let mut frame = Vec::with_capacity(10 + payload.len());
+    frame.push(FIN | opcode);
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(short @ 0..=125), _) => frame.push(short),
+        (_, Ok(medium)) => {
+            frame.push(126);
+            frame.extend_from_slice(&medium.to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(payload);
+    frame.into()
+}
+
+/// What a client's bytes amounted to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A whole text or binary message, which nobody reads.
+    Message,
+    Ping(Vec<u8>),
+    Pong,
+    /// The client's last frame, with its status when it gave one.
+    Close(Option<u16>),
+}
+
+/// The client broke the protocol; `code` is the status to close with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) code: u16,
+    pub(crate) reason: &'static str,
+}
+
+fn protocol(reason: &'static str) -> Violation {
+    Violation { code: 1002, reason }
+}
+
+const NOT_TEXT: Violation = Violation {
+    code: 1007,
+    reason: "text is not UTF-8",
+};
+
+const TOO_BIG: Violation = Violation {
+    code: 1009,
+    reason: "message too big",
+};
+
+/// Reads client frames, however the bytes are cut.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    message_bytes_max: u32,
+    step: Step,
+    /// The data message that has begun and not ended; control frames may come between its frames.
+    message: Option<Message>,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// Collecting a frame's head: 2 bytes, then the length, then the mask.
+    Head {
+        bytes: [u8; 14],
+        filled: u8,
+    },
+    Data(Payload),
+    Control {
+        opcode: u8,
+        payload: Payload,
+        collected: Vec<u8>,
+    },
+    /// A close frame was read, or a rule was broken: nothing more is understood.
+    Closed,
+}
+
+const NEXT_HEAD: Step = Step::Head {
+    bytes: [0; 14],
+    filled: 0,
+};
+
+/// Where a frame's payload stands.
+#[derive(Clone, Copy, Debug)]
+struct Payload {
+    remaining: u32,
+    mask: [u8; 4],
+    /// Which byte of the mask comes next.
+    turn: u8,
+    /// Whether this is the last frame of its message.
+    fin: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Message {
+    /// The text so far; `None` for a binary message.
+    text: Option<Utf8>,
+    size: u32,
+}
+
+impl Decoder {
+    pub(crate) fn new(message_bytes_max: u32) -> Self {
+        Self {
+            message_bytes_max,
+            step: NEXT_HEAD,
+            message: None,
+        }
+    }
+
+    /// Reads from the front of `input` up to the next event. `None`: all of it was read.
+    ///
+    /// After a close frame or a violation the rest of the input is skipped.
+    pub(crate) fn next(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Violation> {
+        let event = self.advance(input);
+        if matches!(event, Err(_) | Ok(Some(Event::Close(_)))) {
+            self.step = Step::Closed;
+            *input = &[];
+        }
+        event
+    }
+
+    fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Violation> {
+        loop {
+            let event = match &mut self.step {
+                Step::Closed => {
+                    *input = &[];
+                    return Ok(None);
+                }
+                Step::Head { bytes, filled } => {
+                    let Some((byte, rest)) = input.split_first() else {
+                        return Ok(None);
+                    };
+                    *input = rest;
+                    bytes[usize::from(*filled)] = *byte;
+                    *filled += 1;
+                    if usize::from(*filled) < head_size(bytes, *filled)? {
+                        continue;
+                    }
+                    let head = *bytes;
+                    self.step = self.begin(&head)?;
+                    self.finish_if_complete()?
+                }
+                Step::Data(payload) => {
+                    let message = self
+                        .message
+                        .as_mut()
+                        .expect("a data frame belongs to a message");
+                    let Some(bytes) = payload.take(input) else {
+                        return Ok(None);
+                    };
+                    if let Some(text) = &mut message.text
+                        && !bytes
+                            .iter()
+                            .all(|byte| text.accept(byte ^ payload.next_mask()))
+                    {
+                        return Err(NOT_TEXT);
+                    }
+                    self.finish_if_complete()?
+                }
+                Step::Control {
+                    payload, collected, ..
+                } => {
+                    let Some(bytes) = payload.take(input) else {
+                        return Ok(None);
+                    };
+                    collected.extend(bytes.iter().map(|byte| byte ^ payload.next_mask()));
+                    self.finish_if_complete()?
+                }
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// What follows a complete head that obeys the rules of a single frame.
+    fn begin(&mut self, head: &[u8; 14]) -> Result<Step, Violation> {
+        let opcode = head[0] & 0x0F;
+        let (length, mask) = length_and_mask(head)?;
+        if opcode >= CLOSE {
+            let payload = Payload::new(u32::from(head[1] & !MASKED), mask, true);
+            return Ok(Step::Control {
+                opcode,
+                payload,
+                collected: Vec::new(),
+            });
+        }
+        let message = match (self.message.take(), opcode) {
+            (Some(begun), CONTINUATION) => begun,
+            (Some(_), _) => return Err(protocol("a message began within another")),
+            (None, CONTINUATION) => return Err(protocol("nothing to continue")),
+            (None, opcode) => Message {
+                text: (opcode == TEXT).then(Utf8::default),
+                size: 0,
+            },
+        };
+        let size = u64::from(message.size) + length;
+        let size = u32::try_from(size)
+            .ok()
+            .filter(|size| *size <= self.message_bytes_max)
+            .ok_or(TOO_BIG)?;
+        let remaining = size - message.size;
+        self.message = Some(Message { size, ..message });
+        Ok(Step::Data(Payload::new(
+            remaining,
+            mask,
+            head[0] & FIN != 0,
+        )))
+    }
+
+    /// Ends the current frame once its payload is complete.
+    fn finish_if_complete(&mut self) -> Result<Option<Event>, Violation> {
+        match &mut self.step {
+            Step::Data(payload) if payload.remaining == 0 => {
+                let ends_message = payload.fin;
+                self.step = NEXT_HEAD;
+                if !ends_message {
+                    return Ok(None);
+                }
+                let text = self.message.take().and_then(|message| message.text);
+                if text.is_some_and(|text| !text.is_complete()) {
+                    return Err(NOT_TEXT);
+                }
+                Ok(Some(Event::Message))
+            }
+            Step::Control {
+                opcode,
+                payload,
+                collected,
+            } if payload.remaining == 0 => {
+                let event = control_event(*opcode, std::mem::take(collected))?;
+                self.step = NEXT_HEAD;
+                Ok(Some(event))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Payload {
+    fn new(remaining: u32, mask: [u8; 4], fin: bool) -> Self {
+        Self {
+            remaining,
+            mask,
+            turn: 0,
+            fin,
+        }
+    }
+
+    /// Cuts this frame's part off the front of `input`; `None` when there is no input.
+    fn take<'a>(&mut self, input: &mut &'a [u8]) -> Option<&'a [u8]> {
+        if input.is_empty() {
+            return None;
+        }
+        let size = input.len().min(self.remaining as usize);
+        let (ours, rest) = input.split_at(size);
+        *input = rest;
+        self.remaining -= u32::try_from(size).expect("no larger than what remained");
+        Some(ours)
+    }
+
+    fn next_mask(&mut self) -> u8 {
+        let byte = self.mask[usize::from(self.turn)];
+        self.turn = (self.turn + 1) % 4;
+        byte
+    }
+}
+
+/// How long the head will be, as far as `filled` bytes tell. The rules of the first two bytes are checked as
+/// soon as these are there.
+fn head_size(bytes: &[u8; 14], filled: u8) -> Result<usize, Violation> {
+    if filled < 2 {
+        return Ok(2);
+    }
+    let [first, second, ..] = *bytes;
+    let short = second & !MASKED;
+    if first & RESERVED != 0 {
+        return Err(protocol("reserved bits are set"));
+    }
+    if second & MASKED == 0 {
+        return Err(protocol("a client must mask"));
+    }
+    match first & 0x0F {
+        CONTINUATION | TEXT | BINARY => {}
+        CLOSE | PING | PONG if first & FIN == 0 => {
+            return Err(protocol("a control frame is fragmented"));
+        }
+        CLOSE | PING | PONG if usize::from(short) > CONTROL_MAX => {
+            return Err(protocol("a control frame is too long"));
+        }
+        CLOSE | PING | PONG => {}
+        _ => return Err(protocol("unknown kind of frame")),
+    }
+    Ok(match short {
+        126 => 2 + 2 + 4,
+        127 => 2 + 8 + 4,
+        _ => 2 + 4,
+    })
+}
+
+fn length_and_mask(head: &[u8; 14]) -> Result<(u64, [u8; 4]), Violation> {
+    let mask_at = |start: usize| {
+        [
+            head[start],
+            head[start + 1],
+            head[start + 2],
+            head[start + 3],
+        ]
+    };
+    let (length, least, mask) = match head[1] & !MASKED {
+        126 => {
+            let length = u64::from(u16::from_be_bytes([head[2], head[3]]));
+            (length, 126, mask_at(4))
+        }
+        127 => {
+            let [_, _, eight @ .., _, _, _, _] = *head;
+            (u64::from_be_bytes(eight), 1 << 16, mask_at(10))
+        }
+        short => (u64::from(short), 0, mask_at(2)),
+    };
+    if length < least {
+        return Err(protocol("a length is longer than it needs to be"));
+    }
+    if length >> 63 != 0 {
+        return Err(protocol("a length has its top bit set"));
+    }
+    Ok((length, mask))
+}
+
+fn control_event(opcode: u8, payload: Vec<u8>) -> Result<Event, Violation> {
+    match opcode {
+        PING => Ok(Event::Ping(payload)),
+        PONG => Ok(Event::Pong),
+        _ => close_status(&payload).map(Event::Close),
+    }
+}
+
+fn close_status(payload: &[u8]) -> Result<Option<u16>, Violation> {
+    let (code, reason) = match payload {
+        [] => return Ok(None),
+        [_] => return Err(protocol("half a close status")),
+        [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
+    };
+    // 1004, 1005, 1006 and 1015 never travel; below 3000 only what is registered may.
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(protocol("not a close status"));
+    }
+    match std::str::from_utf8(reason) {
+        Ok(_) => Ok(Some(code)),
+        Err(_) => Err(NOT_TEXT),
+    }
+}
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

@@ -1,0 +1,64 @@
+//! Every bound of the gateway, in one place.
+
+use std::time::Duration;
+
+/// What one gateway, one socket and one request may use.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How long an URI can be redeemed.
+    pub reservation_life: Duration,
+    pub reservations_max: usize,
+    pub reservations_per_gateway_max: usize,
+    /// The tags of all reservations of a gateway together.
+    pub reserved_tag_bytes_per_gateway_max: usize,
+    pub sockets_max: usize,
+    pub sockets_per_gateway_max: usize,
+    pub tags_per_socket_max: usize,
+    pub tag_bytes_max: usize,
+    /// Sockets and tags that one message may name.
+    pub receivers_max: usize,
+    pub data_bytes_max: usize,
+    /// A whole request body: room for the data however its JSON spells it, and for the receivers.
+    pub body_bytes_max: usize,
+    /// How many sockets one page of a list holds at most, and when nothing is asked.
+    pub page_max: usize,
+    /// What may wait for one socket before it counts as a slow reader. A batch of
+    /// [`Limits::batch_bytes_max`] being written comes on top.
+    pub queue_messages_max: usize,
+    pub queue_bytes_max: usize,
+    /// What is handed to the kernel in one go.
+    pub batch_messages_max: usize,
+    pub batch_bytes_max: usize,
+    /// What clients may send in one message, though nobody reads it.
+    pub client_message_bytes_max: u32,
+    /// Must stay below the minute after which routers cut silent connections.
+    pub ping_every: Duration,
+    /// How long a closing socket waits for the peer's part.
+    pub close_patience: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            reservation_life: Duration::from_secs(300),
+            reservations_max: 200_000,
+            reservations_per_gateway_max: 50_000,
+            reserved_tag_bytes_per_gateway_max: 16 << 20,
+            sockets_max: 250_000,
+            sockets_per_gateway_max: 100_000,
+            tags_per_socket_max: 100,
+            tag_bytes_max: 256,
+            receivers_max: 10_000,
+            data_bytes_max: 1 << 20,
+            body_bytes_max: 8 << 20,
+            page_max: 1_000,
+            queue_messages_max: 1_024,
+            queue_bytes_max: 4 << 20,
+            batch_messages_max: 64,
+            batch_bytes_max: 64 << 10,
+            client_message_bytes_max: 64 << 10,
+            ping_every: Duration::from_secs(45),
+            close_patience: Duration::from_secs(3),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The service: its handle, and what can be asked of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use pilvi_base::{Clock, TaskGroup};
+use pilvi_core::{Directory, Identity};
+use pilvi_model::{Error, GatewayId, Result};
+use pilvi_web::Site;
+
+use crate::counters::{Counters, Counts};
+use crate::error::MwsManners;
+use crate::frame;
+use crate::gateway::{Act, Gateway};
+use crate::hub::Hub;
+use crate::limits::Limits;
+use crate::outbox::Farewell;
+use crate::reservation::{Reservation, Reservations};
+use crate::roster::Connected;
+use crate::routes;
+use crate::settings::{Change, Settings};
+use crate::socket_id::SocketId;
+use crate::wire::Message;
+
+/// How often expired reservations are freed when nobody makes new ones.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// The Managed WebSocket service. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Mws {
+    pub(crate) identity: Identity,
+    pub(crate) directory: Directory,
+    pub(crate) clock: Clock,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) tasks: TaskGroup,
+    pub(crate) hub: Hub,
+    pub(crate) reservations: Reservations,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Mws {
+    /// Starts the service. When `tasks` is told to stop, every socket is closed with 1001.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(
+        identity: Identity,
+        directory: Directory,
+        clock: Clock,
+        limits: Limits,
+        tasks: TaskGroup,
+    ) -> Self {
+        let limits = Arc::new(limits);
+        let counters = Arc::new(Counters::default());
+        let mws = Self {
+            hub: Hub::new(Arc::clone(&limits), Arc::clone(&counters)),
+            reservations: Reservations::new(clock.clone(), Arc::clone(&limits)),
+            identity,
+            directory,
+            clock,
+            limits,
+            tasks,
+            counters,
+        };
+        mws.tasks.spawn("mws keeper", mws.clone().keep());
+        mws
+    }
+
+    /// Its routes and manners, for the door. The door's sockets come to [`Mws`] itself.
+    pub fn site(&self) -> Site {
+        Site {
+            router: routes::table().with_state(self.clone()),
+            manners: Arc::new(MwsManners {
+                body_bytes_max: self.limits.body_bytes_max,
+            }),
+        }
+    }
+
+    /// What has been counted so far.
+    pub fn counts(&self) -> Counts {
+        self.counters.read(self.hub.sockets())
+    }
+
+    /// Frees what has expired, and ends every socket at the end.
+    async fn keep(self) {
+        loop {
+            tokio::select! {
+                () = self.tasks.stopping() => break,
+                () = tokio::time::sleep(SWEEP_EVERY) => self.reservations.sweep(),
+            }
+        }
+        self.hub.close();
+    }
+
+    /// The gateway, if the caller may do `act` there.
+    pub(crate) async fn admit(&self, id: &str, act: Act, headers: &HeaderMap) -> Result<Gateway> {
+        let gateway = Gateway::find(&self.directory, id).await?;
+        gateway.admit(act, headers, &self.identity).await?;
+        Ok(gateway)
+    }
+
+    /// Queues a message for its receivers. There may be none: it is not stored.
+    pub(crate) fn publish(&self, gateway: GatewayId, message: &Message) {
+        self.counters.messages.add(1);
+        let frame = frame::text(&message.data);
+        self.hub.publish(gateway, &message.receivers(), &frame);
+    }
+
+    /// Reserves a socket for whoever opens its URI first.
+    pub(crate) fn reserve(&self, gateway: GatewayId, tags: Vec<Arc<str>>) -> Result<Reservation> {
+        self.reservations.reserve(gateway, tags)
+    }
+
+    pub(crate) fn find_socket(&self, gateway: GatewayId, id: &str) -> Result<Connected> {
+        let socket = SocketId::parse(id).and_then(|id| self.hub.find(gateway, id));
+        socket.ok_or_else(no_such_socket)
+    }
+
+    /// Closes a connected socket, or deletes a reservation that nobody has used.
+    pub(crate) fn delete_socket(&self, gateway: GatewayId, id: &str) -> Result<()> {
+        let id = SocketId::parse(id).ok_or_else(no_such_socket)?;
+        let found =
+            self.reservations.cancel(gateway, id) || self.hub.end(gateway, id, Farewell::NORMAL);
+        found.then_some(()).ok_or_else(no_such_socket)
+    }
+
+    /// Stores what `change` names and says how the gateway is set up after it.
+    pub(crate) async fn configure(&self, gateway: &Gateway, change: Change) -> Result<Settings> {
+        let config = change.apply(&gateway.instance().config);
+        let id = &gateway.instance().id;
+        let changed = self.directory.configure(id, change.name, config).await?;
+        Ok(Settings::of(&changed))
+    }
+}
+
+fn no_such_socket() -> Error {
+    Error::not_found("there is no such socket")
+}

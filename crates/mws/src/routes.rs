@@ -1,0 +1,172 @@
+//! The routes: shape only. Typed in, typed out, no rules.
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Path, RawPathParams, State};
+use axum::routing::{get, post};
+use http::request::Parts;
+use pilvi_model::{Error, Result as Outcome};
+use pilvi_web::{Arrival, Body, Params, Refusal, Reply};
+use serde_json::{Map, Value};
+
+use crate::gateway::{Act, Gateway};
+use crate::mws::Mws;
+use crate::settings::Change;
+use crate::wire;
+
+type Result = std::result::Result<Reply, Refusal>;
+
+/// Both bases carry the same resources; `instances` is what clients of early 2014 say (`mws.md` §1).
+pub(crate) fn table() -> Router<Mws> {
+    Router::new()
+        .nest("/v1/gateways/{gateway}", resources())
+        .nest("/v1/instances/{gateway}", resources())
+}
+
+fn resources() -> Router<Mws> {
+    Router::new()
+        // for listeners
+        .route("/websocket_uri", get(reserve_uri))
+        // for senders
+        .route("/messages", post(send_message))
+        // for the gateway's owner
+        .route("/sockets", post(create_socket).get(list_sockets))
+        .route("/sockets/{id}", get(show_socket).delete(delete_socket))
+        .route("/webhook_receivers/enginio", post(receive_webhook))
+        .route("/configuration", get(show_configuration).put(configure))
+}
+
+async fn reserve_uri(State(mws): State<Mws>, Reader(gateway): Reader, arrival: Arrival) -> Result {
+    let reservation = mws.reserve(gateway.id, Vec::new())?;
+    let base = arrival.base("ws");
+    Ok(Reply::ok(&wire::SocketUri::new(&reservation, &base)))
+}
+
+async fn send_message(State(mws): State<Mws>, Writer(gateway): Writer, body: Body) -> Result {
+    let message = wire::Message::read(object(body)?, &mws.limits)?;
+    mws.publish(gateway.id, &message);
+    Ok(Reply::created(&message))
+}
+
+async fn create_socket(
+    State(mws): State<Mws>,
+    Admin(gateway): Admin,
+    arrival: Arrival,
+    body: Body,
+) -> Result {
+    let tags = wire::read_tags(object(body)?, &mws.limits)?;
+    let reservation = mws.reserve(gateway.id, tags)?;
+    let base = arrival.base("ws");
+    Ok(Reply::created(&wire::NewSocket::new(&reservation, &base)))
+}
+
+/// Clients ask for all sockets at once and few gateways have more than a page of them; the others can be had
+/// with `limit` and `offset`, which no old client sends.
+async fn list_sockets(State(mws): State<Mws>, Admin(gateway): Admin, params: Params) -> Result {
+    let max = mws.limits.page_max;
+    let limit = number(&params, "limit")?.map_or(max, |limit| limit.min(max));
+    let offset = number(&params, "offset")?.unwrap_or(0);
+    let sockets = mws.hub.page(gateway.id, offset, limit);
+    Ok(Reply::ok(&wire::Page::from(&sockets[..])))
+}
+
+async fn show_socket(
+    State(mws): State<Mws>,
+    Admin(gateway): Admin,
+    Path((_, id)): Path<(String, String)>,
+) -> Result {
+    let socket = mws.find_socket(gateway.id, &id)?;
+    Ok(Reply::ok(&wire::Socket::from(&socket)))
+}
+
+async fn delete_socket(
+    State(mws): State<Mws>,
+    Admin(gateway): Admin,
+    Path((_, id)): Path<(String, String)>,
+) -> Result {
+    mws.delete_socket(gateway.id, &id)?;
+    Ok(Reply::empty())
+}
+
+async fn receive_webhook(State(mws): State<Mws>, Admin(gateway): Admin, body: Body) -> Result {
+    let message = wire::Message::read_webhook(object(body)?, &mws.limits)?;
+    mws.publish(gateway.id, &message);
+    Ok(Reply::created(&message))
+}
+
+async fn show_configuration(Admin(gateway): Admin) -> Result {
+    Ok(Reply::ok(&gateway.settings()))
+}
+
+async fn configure(State(mws): State<Mws>, Admin(gateway): Admin, body: Body) -> Result {
+    let change = Change::read(object(body)?)?;
+    Ok(Reply::ok(&mws.configure(&gateway, change).await?))
+}
+
+/// A gateway at which the caller may listen. As an argument of a handler it is the check.
+struct Reader(Gateway);
+
+/// A gateway to which the caller may send.
+struct Writer(Gateway);
+
+/// A gateway that is the caller's own.
+struct Admin(Gateway);
+
+impl FromRequestParts<Mws> for Reader {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        mws: &Mws,
+    ) -> std::result::Result<Self, Refusal> {
+        Ok(Self(admit(parts, mws, Act::Read).await?))
+    }
+}
+
+impl FromRequestParts<Mws> for Writer {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        mws: &Mws,
+    ) -> std::result::Result<Self, Refusal> {
+        Ok(Self(admit(parts, mws, Act::Write).await?))
+    }
+}
+
+impl FromRequestParts<Mws> for Admin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        mws: &Mws,
+    ) -> std::result::Result<Self, Refusal> {
+        Ok(Self(admit(parts, mws, Act::Administer).await?))
+    }
+}
+
+async fn admit(parts: &mut Parts, mws: &Mws, act: Act) -> Outcome<Gateway> {
+    let path = RawPathParams::from_request_parts(parts, mws)
+        .await
+        .map_err(Error::internal)?;
+    let id = path
+        .iter()
+        .find_map(|(name, value)| (name == "gateway").then_some(value));
+    mws.admit(id.unwrap_or_default(), act, &parts.headers).await
+}
+
+/// The body as an object. An empty one counts as `{}` (`platform.md` §2).
+fn object(body: Body) -> std::result::Result<Map<String, Value>, Refusal> {
+    match body.or_empty() {
+        Value::Object(object) => Ok(object),
+        _ => Err(Refusal::malformed_json(
+            "Invalid json: the body is not an object",
+        )),
+    }
+}
+
+fn number(params: &Params, name: &str) -> Outcome<Option<usize>> {
+    let text = params.given(name);
+    text.map(str::parse)
+        .transpose()
+        .map_err(|_| Error::invalid(name, "isn't a number"))
+}

@@ -1,0 +1,338 @@
+//! The life of one socket, without its I/O: what to answer, when to ping, how to end.
+//!
+//! Whoever owns the bytes feeds what came in and when time has passed, and sends what this asks to be sent:
+//! first [`Session::next_control`], then messages while [`Session::sends_messages`], and
+//! [`Session::next_when_drained`] once none waits.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::frame::{self, Decoder, Event};
+use crate::limits::Limits;
+use crate::outbox::Farewell;
+
+/// A peer that lets this many pings pass without a byte of its own is taken for gone.
+const PINGS_UNANSWERED_MAX: u8 = 2;
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    decoder: Decoder,
+    phase: Phase,
+    /// When the next ping is due; once the socket is ending, when patience is over.
+    deadline: Instant,
+    pings: Pings,
+    /// The answer to the latest ping; earlier ones need none (RFC 6455, 5.5.3), so a flood holds one frame.
+    pong: Option<Bytes>,
+    close: Option<Bytes>,
+    close_patience: Duration,
+}
+
+#[derive(Debug)]
+struct Pings {
+    every: Duration,
+    count: u32,
+    unanswered: u8,
+    due: bool,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The server ends the socket once what waits has been sent.
+    Leaving,
+    /// The server's close frame has been handed out; the peer's is awaited.
+    Closing,
+    /// All is said once what was handed out has been sent.
+    Ending(End),
+}
+
+/// How a socket ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Both close frames were exchanged.
+    Closed,
+    /// The peer broke the protocol.
+    Broken,
+    /// The peer answered no ping.
+    Silent,
+    /// The peer did its part of closing too late or not at all.
+    Expired,
+    /// The connection broke off.
+    Lost,
+}
+
+impl End {
+    /// Whether the peer is still there to be told.
+    pub(crate) fn is_orderly(self) -> bool {
+        matches!(self, Self::Closed | Self::Broken)
+    }
+}
+
+impl Session {
+    pub(crate) fn new(limits: &Limits, now: Instant) -> Self {
+        Self {
+            decoder: Decoder::new(limits.client_message_bytes_max),
+            phase: Phase::Open,
+            deadline: now + limits.ping_every,
+            pings: Pings {
+                every: limits.ping_every,
+                count: 0,
+                unanswered: 0,
+                due: false,
+            },
+            pong: None,
+            close: None,
+            close_patience: limits.close_patience,
+        }
+    }
+
+    /// Takes what the peer sent. Messages carry no meaning and are dropped (`mws.md` §6).
+    pub(crate) fn receive(&mut self, mut bytes: &[u8], now: Instant) {
+        self.pings.unanswered = 0;
+        while !matches!(self.phase, Phase::Ending(_)) {
+            match self.decoder.next(&mut bytes) {
+                Ok(None) => return,
+                Ok(Some(Event::Message | Event::Pong)) => {}
+                Ok(Some(Event::Ping(payload))) => self.pong = Some(frame::pong(&payload)),
+                Ok(Some(Event::Close(status))) => {
+                    self.end_with(End::Closed, status.unwrap_or(1000), "", now);
+                }
+                Err(violation) => {
+                    self.end_with(End::Broken, violation.code, violation.reason, now);
+                }
+            }
+        }
+    }
+
+    /// Ends the socket from our side.
+    pub(crate) fn leave(&mut self, farewell: Farewell, now: Instant) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Leaving;
+            self.close = Some(frame::close(farewell.code, farewell.reason));
+            self.deadline = now + self.close_patience;
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub(crate) fn elapse(&mut self, now: Instant) {
+        if now < self.deadline {
+            return;
+        }
+        self.phase = match self.phase {
+            Phase::Open if self.pings.unanswered < PINGS_UNANSWERED_MAX => {
+                self.pings.unanswered += 1;
+                self.pings.count = self.pings.count.wrapping_add(1);
+                self.pings.due = true;
+                self.deadline = now + self.pings.every;
+                Phase::Open
+            }
+            Phase::Open => Phase::Ending(End::Silent),
+            Phase::Leaving | Phase::Closing | Phase::Ending(_) => Phase::Ending(End::Expired),
+        };
+    }
+
+    /// The next control frame, to be sent before any message.
+    pub(crate) fn next_control(&mut self) -> Option<Bytes> {
+        match self.phase {
+            Phase::Open | Phase::Leaving => self.pong.take().or_else(|| self.next_ping()),
+            Phase::Closing => None,
+            Phase::Ending(_) => self.close.take(),
+        }
+    }
+
+    fn next_ping(&mut self) -> Option<Bytes> {
+        std::mem::take(&mut self.pings.due).then(|| frame::ping(&self.pings.count.to_string()))
+    }
+
+    /// Whether messages may still be sent.
+    pub(crate) fn sends_messages(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Leaving)
+    }
+
+    /// What to send when no message waits any more: our close frame, if we are leaving.
+    pub(crate) fn next_when_drained(&mut self) -> Option<Bytes> {
+        if self.phase != Phase::Leaving {
+            return None;
+        }
+        self.phase = Phase::Closing;
+        self.close.take()
+    }
+
+    /// Until when nothing need be done unless something comes in.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// How the socket ends, once that is settled. After an orderly end what was handed out is sent first.
+    pub(crate) fn end(&self) -> Option<End> {
+        match self.phase {
+            Phase::Ending(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    /// The last frame: the peer's own status, or what it did wrong. None is sent after our own close frame.
+    fn end_with(&mut self, end: End, code: u16, reason: &str, now: Instant) {
+        if self.phase == Phase::Open {
+            self.deadline = now + self.close_patience;
+        }
+        self.close = (self.phase != Phase::Closing).then(|| frame::close(code, reason));
+        self.phase = Phase::Ending(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PING: Duration = Duration::from_secs(45);
+
+    struct Bench {
+        session: Session,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let now = Instant::now();
+            let session = Session::new(&Limits::default(), now);
+            Self { session, now }
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
+            self.session.elapse(self.now);
+        }
+
+        fn receive(&mut self, bytes: &[u8]) {
+            self.session.receive(bytes, self.now);
+        }
+
+        fn controls(&mut self) -> Vec<Bytes> {
+            std::iter::from_fn(|| self.session.next_control()).collect()
+        }
+    }
+
+    /// A client frame whose mask changes nothing.
+    fn client(opcode: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(payload.len()).unwrap();
+        let mut bytes = vec![0x80 | opcode, 0x80 | length, 0, 0, 0, 0];
+        bytes.extend(payload);
+        bytes
+    }
+
+    #[test]
+    fn pings_count_up_and_any_byte_answers_them() {
+        let mut bench = Bench::new();
+        bench.pass(PING - Duration::from_secs(1));
+        assert!(bench.controls().is_empty());
+        bench.pass(Duration::from_secs(1));
+        assert_eq!(bench.controls(), [frame::ping("1")]);
+        for count in 2..6 {
+            bench.receive(&client(0x1, b"x")[..1]);
+            bench.receive(&client(0x1, b"x")[1..]);
+            bench.pass(PING);
+            assert_eq!(bench.controls(), [frame::ping(&count.to_string())]);
+        }
+        assert_eq!(bench.session.end(), None);
+    }
+
+    #[test]
+    fn a_peer_silent_for_two_pings_is_dropped() {
+        let mut bench = Bench::new();
+        bench.pass(PING);
+        bench.pass(PING);
+        assert_eq!(bench.session.end(), None);
+        bench.pass(PING);
+        assert_eq!(bench.session.end(), Some(End::Silent));
+    }
+
+    #[test]
+    fn pings_that_cannot_be_sent_do_not_pile_up() {
+        let mut bench = Bench::new();
+        bench.pass(PING);
+        bench.pass(PING);
+        assert_eq!(bench.controls(), [frame::ping("2")]);
+    }
+
+    #[test]
+    fn a_ping_is_answered_with_its_payload_and_a_flood_with_one_pong() {
+        let mut bench = Bench::new();
+        bench.receive(&client(0x9, b"Ping."));
+        assert_eq!(bench.controls(), [frame::pong(b"Ping.")]);
+        for number in 0..100 {
+            bench.receive(&client(0x9, &[number]));
+        }
+        assert_eq!(bench.controls(), [frame::pong(&[99])]);
+    }
+
+    #[test]
+    fn a_close_is_answered_with_its_status_and_ends() {
+        for (payload, status) in [
+            (&b"\x03\xE9"[..], 1001),
+            (b"\x0F\xA0bye", 4000),
+            (b"", 1000),
+        ] {
+            let mut bench = Bench::new();
+            bench.receive(&client(0x8, payload));
+            assert_eq!(bench.controls(), [frame::close(status, "")]);
+            assert!(!bench.session.sends_messages());
+            assert_eq!(bench.session.end(), Some(End::Closed));
+        }
+    }
+
+    #[test]
+    fn a_violation_is_told_and_ends() {
+        let mut bench = Bench::new();
+        bench.receive(&[0x81, 0x00]);
+        assert_eq!(bench.controls(), [frame::close(1002, "a client must mask")]);
+        assert_eq!(bench.session.end(), Some(End::Broken));
+    }
+
+    #[test]
+    fn leaving_sends_what_waits_then_closes_and_awaits_the_peer() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.session.next_when_drained(), None);
+        bench.session.leave(Farewell::GOING_AWAY, bench.now);
+        bench.session.leave(Farewell::NORMAL, bench.now);
+        assert!(bench.session.sends_messages());
+        assert!(bench.controls().is_empty());
+        assert_eq!(
+            bench.session.next_when_drained(),
+            Some(frame::close(1001, "going away"))
+        );
+        assert!(!bench.session.sends_messages());
+        bench.receive(&client(0x9, b"late"));
+        assert!(bench.controls().is_empty(), "nothing follows a close frame");
+        bench.receive(&client(0x8, b"\x03\xE9"));
+        assert!(bench.controls().is_empty());
+        assert_eq!(bench.session.end(), Some(End::Closed));
+    }
+
+    #[test]
+    fn a_peer_that_closes_while_we_leave_gets_its_own_status() {
+        let mut bench = Bench::new();
+        bench.session.leave(Farewell::GOING_AWAY, bench.now);
+        bench.receive(&client(0x8, b"\x03\xE8"));
+        assert_eq!(bench.controls(), [frame::close(1000, "")]);
+        assert_eq!(bench.session.next_when_drained(), None);
+        assert_eq!(bench.session.end(), Some(End::Closed));
+    }
+
+    #[test]
+    fn patience_with_a_closing_peer_ends() {
+        let patience = Limits::default().close_patience;
+        let mut waiting = Bench::new();
+        waiting.session.leave(Farewell::NORMAL, waiting.now);
+        waiting.session.next_when_drained();
+        waiting.pass(patience);
+        assert_eq!(waiting.session.end(), Some(End::Expired));
+
+        let mut blocked = Bench::new();
+        blocked.receive(&[0x81, 0x00]);
+        blocked.pass(patience);
+        assert_eq!(blocked.session.end(), Some(End::Expired));
+    }
+}

@@ -1,0 +1,276 @@
+//! A gateway's configuration (`mws.md` §3.7): read from its instance, changed by its owner.
+
+use pilvi_model::{Error, FieldError, Instance, Result};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// The keys under which an instance keeps it.
+const ACCESS_CONTROL: &str = "accessControl";
+const IDENTITY_PROVIDER: &str = "identityProvider";
+const PERMISSIONS: &str = "permissions";
+
+const NAME_BYTES_MAX: usize = 255;
+const SUBJECTS_MAX: usize = 1_000;
+
+/// Who may listen and send (`mws.md` §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// Anyone.
+    None,
+    /// Users of an EDS backend, by their permissions. Not offered yet: until it is, nobody without the
+    /// security token passes.
+    Eds,
+    /// Who has the security token.
+    Custom,
+}
+
+/// A gateway's configuration, as `GET /configuration` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Settings {
+    name: String,
+    #[serde(rename = "accessControl")]
+    pub(crate) mode: Mode,
+    identity_provider: Value,
+    permissions: Value,
+}
+
+impl Settings {
+    pub(crate) fn of(instance: &Instance) -> Self {
+        let kept = |key| instance.config.get(key).cloned().unwrap_or_default();
+        Self {
+            name: instance.name.clone(),
+            mode: mode_of(&instance.config),
+            identity_provider: kept(IDENTITY_PROVIDER),
+            permissions: kept(PERMISSIONS),
+        }
+    }
+}
+
+/// Nothing said means open, as old clients expect. Whatever else is not understood means closed.
+pub(crate) fn mode_of(config: &Map<String, Value>) -> Mode {
+    match config.get(ACCESS_CONTROL) {
+        None | Some(Value::Null) => Mode::None,
+        Some(Value::String(mode)) if mode == "none" => Mode::None,
+        Some(Value::String(mode)) if mode == "eds" => Mode::Eds,
+        Some(_) => Mode::Custom,
+    }
+}
+
+/// What `PUT /configuration` changes: only what it names.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) name: Option<String>,
+    /// The keys of the instance's configuration to be replaced.
+    kept: Map<String, Value>,
+}
+
+impl Change {
+    /// Reads the body of `PUT /configuration`.
+    pub(crate) fn read(body: Map<String, Value>) -> Result<Self> {
+        let mut change = Self::default();
+        let mut faults = Vec::new();
+        for (key, value) in body {
+            if let Err(message) = change.set(&key, value) {
+                faults.push(FieldError {
+                    property: key,
+                    message: message.to_owned(),
+                });
+            }
+        }
+        if faults.is_empty() {
+            Ok(change)
+        } else {
+            Err(Error::invalid_fields(faults))
+        }
+    }
+
+    /// The configuration that a new gateway starts with.
+    pub(crate) fn initial(asked: Map<String, Value>) -> Result<Map<String, Value>> {
+        let mut change = Self::default();
+        change.kept.insert(ACCESS_CONTROL.to_owned(), "none".into());
+        for (key, value) in asked {
+            let outcome = match key.as_str() {
+                // The hosted platform sized its instances; nothing here has a size.
+                "runtimeSize" | "runtimeType" => Ok(()),
+                ACCESS_CONTROL | IDENTITY_PROVIDER | PERMISSIONS => change.set(&key, value),
+                _ => Err("cannot be set when the instance is created"),
+            };
+            outcome.map_err(|message| Error::invalid(format!("config.{key}"), message))?;
+        }
+        Ok(change.kept)
+    }
+
+    fn set(&mut self, key: &str, value: Value) -> Result<(), &'static str> {
+        match key {
+            "name" => {
+                self.name = Some(read_name(&value)?);
+                return Ok(());
+            }
+            ACCESS_CONTROL => check_mode(&value)?,
+            IDENTITY_PROVIDER => check_identity_provider(&value)?,
+            PERMISSIONS => check_permissions(&value)?,
+            // Unknown keys are dropped, as everywhere in this API.
+            _ => return Ok(()),
+        }
+        self.kept.insert(key.to_owned(), value);
+        Ok(())
+    }
+
+    /// The configuration after this change.
+    pub(crate) fn apply(&self, config: &Map<String, Value>) -> Map<String, Value> {
+        let mut changed = config.clone();
+        for (key, value) in &self.kept {
+            changed.insert(key.clone(), value.clone());
+        }
+        changed
+    }
+}
+
+fn read_name(value: &Value) -> Result<String, &'static str> {
+    let name = value.as_str().ok_or("Name isn't a string")?;
+    if name.trim().is_empty() {
+        return Err("Name can't be blank");
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err("Name can't be longer than 255 bytes");
+    }
+    Ok(name.to_owned())
+}
+
+fn check_mode(value: &Value) -> Result<(), &'static str> {
+    match value.as_str() {
+        Some("none" | "custom") => Ok(()),
+        Some("eds") => Err("access control by EDS users is not available yet; use none or custom"),
+        _ => Err("Access control can be none or custom"),
+    }
+}
+
+fn check_identity_provider(value: &Value) -> Result<(), &'static str> {
+    if value.is_null() {
+        return Ok(());
+    }
+    Err("an identity provider is not available yet; use null, with access control none or custom")
+}
+
+/// Null, or lists of subjects under `read` and `write`.
+fn check_permissions(value: &Value) -> Result<(), &'static str> {
+    let permissions = match value {
+        Value::Null => return Ok(()),
+        Value::Object(permissions) => permissions,
+        _ => return Err("Permissions isn't a hash"),
+    };
+    for (key, subjects) in permissions {
+        let subjects = match (key.as_str(), subjects) {
+            ("read" | "write", Value::Array(subjects)) => subjects,
+            ("read" | "write", _) => return Err("Permissions need lists of subjects"),
+            _ => return Err("Permissions have only the keys read and write"),
+        };
+        if subjects.len() > SUBJECTS_MAX {
+            return Err("Permissions can't have more than 1000 subjects");
+        }
+        if !subjects
+            .iter()
+            .all(|subject| subject.as_str().is_some_and(is_subject))
+        {
+            return Err("a subject is *, usergroups.<id> or users.<id>");
+        }
+    }
+    Ok(())
+}
+
+fn is_subject(text: &str) -> bool {
+    let id = text
+        .strip_prefix("usergroups.")
+        .or_else(|| text.strip_prefix("users."));
+    text == "*" || id.is_some_and(|id| id.parse::<pilvi_model::ObjectId>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        match value {
+            Value::Object(map) => map,
+            other => panic!("{other} is no object"),
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_closed() {
+        let rows = [
+            (json!({}), Mode::None),
+            (json!({"accessControl": null}), Mode::None),
+            (json!({"accessControl": "none"}), Mode::None),
+            (json!({"accessControl": "custom"}), Mode::Custom),
+            (json!({"accessControl": "eds"}), Mode::Eds),
+            (json!({"accessControl": "None"}), Mode::Custom),
+            (json!({"accessControl": 0}), Mode::Custom),
+        ];
+        for (config, mode) in rows {
+            assert_eq!(mode_of(&object(config.clone())), mode, "{config}");
+        }
+    }
+
+    #[test]
+    fn a_change_touches_only_what_it_names() {
+        let before = object(json!({"accessControl": "custom", "other": 1}));
+        let body = json!({"name": "n", "permissions": {"read": ["*"]}, "unknown": 1});
+        let change = Change::read(object(body)).unwrap();
+        assert_eq!(change.name.as_deref(), Some("n"));
+        let after = json!({"accessControl": "custom", "other": 1, "permissions": {"read": ["*"]}});
+        assert_eq!(change.apply(&before), object(after));
+    }
+
+    #[test]
+    fn turning_the_identity_provider_off_opens_nothing() {
+        let before = object(json!({"accessControl": "custom"}));
+        let change = Change::read(object(json!({"identityProvider": null}))).unwrap();
+        assert_eq!(mode_of(&change.apply(&before)), Mode::Custom);
+    }
+
+    #[test]
+    fn a_change_that_breaks_a_rule() {
+        let rows = [
+            json!({"name": ""}),
+            json!({"name": 1}),
+            json!({"name": "n".repeat(256)}),
+            json!({"accessControl": "eds"}),
+            json!({"accessControl": "open"}),
+            json!({"accessControl": null}),
+            json!({"identityProvider": {"type": "eds", "backendId": "5417e5485a3d8b418a01adb7"}}),
+            json!({"permissions": []}),
+            json!({"permissions": {"read": "*"}}),
+            json!({"permissions": {"admin": ["*"]}}),
+            json!({"permissions": {"read": ["usergroups.*"]}}),
+            json!({"permissions": {"write": [1]}}),
+        ];
+        for body in rows {
+            let error = Change::read(object(body.clone())).unwrap_err();
+            let key = object(body).keys().next().cloned();
+            assert_eq!(
+                error.fields.first().map(|field| field.property.clone()),
+                key
+            );
+        }
+    }
+
+    #[test]
+    fn a_new_gateway_is_open_unless_asked_otherwise() {
+        let initial = |asked| Change::initial(object(asked));
+        assert_eq!(
+            initial(json!({"runtimeSize": "s"})).unwrap(),
+            object(json!({"accessControl": "none"}))
+        );
+        assert_eq!(
+            initial(json!({"accessControl": "custom"})).unwrap(),
+            object(json!({"accessControl": "custom"}))
+        );
+        let error = initial(json!({"accesscontrol": "custom"})).unwrap_err();
+        assert_eq!(error.fields[0].property, "config.accesscontrol");
+    }
+}

@@ -1,0 +1,65 @@
+//! The addresses that the server listens on.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+use crate::arguments::ServeOptions;
+
+/// Bound before anything else happens, so that an address in use costs nothing.
+pub(crate) struct Listeners {
+    pub(crate) http: TcpListener,
+    pub(crate) https: TcpListener,
+    pub(crate) addresses: Addresses,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addresses {
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
+}
+
+impl Listeners {
+    pub(crate) async fn bind(options: &ServeOptions) -> anyhow::Result<Self> {
+        if let Some(ssh) = options.ssh {
+            tracing::warn!(%ssh, "nothing listens for SSH yet: there are no apps to push to in this version");
+        }
+        let http = bind(options.http, "--http").await?;
+        let https = bind(options.https, "--https").await?;
+        let addresses = Addresses {
+            http: http.local_addr()?,
+            https: https.local_addr()?,
+        };
+        Ok(Self {
+            http,
+            https,
+            addresses,
+        })
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("could not listen on {address}; choose another address with {flag}, for example {flag} 127.0.0.1:0")
+    })
+}
+
+impl Addresses {
+    /// Nobody from elsewhere can reach the server.
+    pub(crate) fn only_loopback(&self) -> bool {
+        self.http.ip().is_loopback() && self.https.ip().is_loopback()
+    }
+
+    /// Every spelling under which this server may be asked to call itself.
+    pub(crate) fn origins(&self) -> Vec<String> {
+        let mut origins = Vec::new();
+        for (scheme, address) in [("http", self.http), ("https", self.https)] {
+            origins.push(format!("{scheme}://{address}"));
+            if address.ip().is_loopback() {
+                origins.push(format!("{scheme}://localhost:{}", address.port()));
+            }
+        }
+        origins
+    }
+}

@@ -1,0 +1,67 @@
+//! The one binary: `pilvi serve`, `pilvi demo`, `pilvi ca`.
+//!
+//! `main` parses and chooses; [`serve`] wires the parts; nothing else in the house knows all of them.
+#![expect(
+    clippy::print_stdout,
+    reason = "a door prints its results to standard output"
+)]
+
+mod arguments;
+mod demo;
+mod files;
+mod listeners;
+mod own_door;
+mod page;
+mod running;
+mod serve;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may not have started yet, so this is not a log line.
+            let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+            let _ = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("error: {}\n", causes.join(": ")).as_bytes(),
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    match &arguments.command {
+        Command::Serve(options) => {
+            start_log(arguments)?;
+            runtime()?.block_on(serve::run(options, &arguments.data_folder()?))
+        }
+        Command::Demo(options) => {
+            start_log(arguments)?;
+            runtime()?.block_on(demo::run(options, arguments.data.as_deref()))
+        }
+        Command::Ca => {
+            print!("{}", serve::ca_certificate(&arguments.data_folder()?)?);
+            Ok(())
+        }
+    }
+}
+
+fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
+    pilvi_base::telemetry::start(&arguments.log).map_err(anyhow::Error::msg)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start the threads of the server")
+}

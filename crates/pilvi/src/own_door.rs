@@ -1,0 +1,105 @@
+//! Pilvi's own addresses, answered in process.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use pilvi_base::secret::random_bytes;
+use pilvi_core::egress::LocalDoor;
+use pilvi_model::RequestId;
+use pilvi_web::{Arrival, Door};
+
+/// The most that an answer to ourselves may hold.
+const ANSWER_MAX_BYTES: usize = 64 << 20;
+
+/// The door together with the addresses under which it is reached.
+pub(crate) struct OwnDoor {
+    door: Arc<Door>,
+    /// Such as `http://127.0.0.1:8080`.
+    origins: Vec<String>,
+}
+
+impl OwnDoor {
+    pub(crate) fn new(door: Arc<Door>, origins: Vec<String>) -> Self {
+        Self { door, origins }
+    }
+
+    /// Sends a request through the door without a socket.
+    pub(crate) async fn answer(door: Arc<Door>, request: Request<Bytes>) -> Response<Bytes> {
+        let host = request
+            .uri()
+            .authority()
+            .map_or("localhost", |authority| authority.as_str())
+            .to_owned();
+        let id = request
+            .headers()
+            .get("x-request-id")
+            .and_then(|id| RequestId::from_caller(id.to_str().ok()?));
+        let arrival = Arrival {
+            secure: request.uri().scheme_str() == Some("https"),
+            ..Arrival::in_process(
+                host,
+                id.unwrap_or_else(|| RequestId::from_bytes(random_bytes())),
+            )
+        };
+        let (head, body) = door
+            .call(request.map(Body::from), arrival)
+            .await
+            .into_parts();
+        let body = axum::body::to_bytes(body, ANSWER_MAX_BYTES)
+            .await
+            .unwrap_or_default();
+        Response::from_parts(head, body)
+    }
+}
+
+impl LocalDoor for OwnDoor {
+    fn covers(&self, target: &Uri) -> bool {
+        let (Some(scheme), Some(authority)) = (target.scheme_str(), target.authority()) else {
+            return false;
+        };
+        let port = authority
+            .port_u16()
+            .unwrap_or(if scheme == "https" { 443 } else { 80 });
+        let named = format!(
+            "{scheme}://{}:{port}",
+            authority.host().to_ascii_lowercase()
+        );
+        self.origins.contains(&named)
+    }
+
+    fn call(
+        &self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>> {
+        Box::pin(Self::answer(Arc::clone(&self.door), request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pilvi_web::Hosts;
+
+    #[test]
+    fn only_our_own_addresses_are_covered() {
+        let door = Arc::new(Door::new(Hosts::shared(), pilvi_web::Limits::default()));
+        let own = OwnDoor::new(
+            door,
+            vec!["http://127.0.0.1:80".into(), "http://localhost:80".into()],
+        );
+        for (target, covered) in [
+            ("http://127.0.0.1/v1/x", true),
+            ("http://LOCALHOST:80/", true),
+            ("http://127.0.0.1:81/", false),
+            ("https://127.0.0.1:80/", false),
+            ("http://127.0.0.1.example.com/", false),
+            ("/v1/x", false),
+        ] {
+            assert_eq!(own.covers(&target.parse().unwrap()), covered, "{target}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A server that answers, from the announcement to the last task.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use pilvi_base::TaskGroup;
+use pilvi_model::AccountId;
+use pilvi_platform::FirstStart;
+use pilvi_web::Door;
+use serde_json::{Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::listeners::Addresses;
+
+/// How long requests and sockets may take to end when the server is told to stop.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A server that answers.
+pub(crate) struct Running {
+    pub(crate) addresses: Addresses,
+    pub(crate) ca: PathBuf,
+    pub(crate) data: PathBuf,
+    pub(crate) door: Arc<Door>,
+    pub(crate) tasks: TaskGroup,
+    /// Listened to before anybody learns that the server runs, so that no signal is missed.
+    pub(crate) signals: Signals,
+    pub(crate) first_start: Option<FirstStart>,
+    /// `None` when the operator has deleted it.
+    pub(crate) operator_account: Option<AccountId>,
+}
+
+impl Running {
+    /// The line that `--json` prints.
+    pub(crate) fn announcement(&self) -> Value {
+        let mut line = json!({
+            "http": format!("http://{}", self.addresses.http),
+            "https": format!("https://{}", self.addresses.https),
+            "ssh": null,
+            "ca": self.ca.display().to_string(),
+        });
+        if let Some(account) = self.operator_account {
+            line["accountId"] = json!(account.to_string());
+        }
+        if let Some(first) = &self.first_start {
+            line["token"] = json!(first.token.expose());
+        }
+        line
+    }
+
+    /// What a person reads.
+    pub(crate) fn welcome(&self) -> String {
+        let mut text = format!(
+            "Pilvi answers at http://{} and https://{}\n  data         {}\n  certificate  {}\n",
+            self.addresses.http,
+            self.addresses.https,
+            self.data.display(),
+            self.ca.display(),
+        );
+        if let Some(first) = &self.first_start {
+            text.push_str(&format!(
+                "\nThis is the first start. Keep the token: it is shown only now.\n  \
+                 account      {}\n  token        {}\n",
+                first.account,
+                first.token.expose(),
+            ));
+        }
+        text.push_str("\nCtrl-C stops it.\n");
+        text
+    }
+
+    /// Waits for SIGINT or SIGTERM, then lets what runs come to its end. A second signal ends it at once.
+    pub(crate) async fn until_stopped(mut self) -> anyhow::Result<()> {
+        self.signals.next().await;
+        tracing::info!("stopping: no new connections; running requests come to their end");
+        let drained = tokio::select! {
+            drained = self.tasks.drain(DRAIN_PATIENCE) => drained,
+            () = self.signals.next() => bail!("stopped at once by a second signal"),
+        };
+        if !drained {
+            bail!(
+                "stopped, but {} tasks did not end in time",
+                self.tasks.running()
+            );
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Being told to stop.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("could not listen for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

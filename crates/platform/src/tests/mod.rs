@@ -1,0 +1,282 @@
+//! The platform in process: its real routes and rules over real SQLite, behind the real door.
+
+mod captures;
+mod instances;
+mod refusals;
+mod tokens;
+mod who_may;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+
+use axum::body::{Body, to_bytes};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Request, StatusCode};
+use pilvi_base::{Clock, Keyring, TaskGroup};
+use pilvi_core::{Directory, Identity, Provisioner, Provisioning};
+use pilvi_model::{AccountId, Error, Instance, PersonId, Provider, RequestId, Result};
+use pilvi_store::Store;
+use pilvi_web::{Arrival, Door, Hosts, Service};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Caller, FirstStart, InstanceDraft, Limits, Parts, Platform, Settings};
+
+/// A server in a folder of its own after its first start.
+struct World {
+    platform: Platform,
+    store: Store,
+    directory: Directory,
+    identity: Identity,
+    eds: Arc<Shelf>,
+    door: Door,
+    person: PersonId,
+    account: AccountId,
+    /// The operator's personal access token.
+    token: String,
+    _folder: TempDir,
+}
+
+/// What came back.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with_limits(Limits::default()).await
+    }
+
+    async fn with_limits(limits: Limits) -> Self {
+        let folder = TempDir::new().unwrap();
+        let store = Store::open(folder.path(), pilvi_store::Limits::default())
+            .await
+            .unwrap();
+        let tasks = TaskGroup::new();
+        let identity = Identity::new(store.clone());
+        let directory = Directory::new(store.clone(), tasks.clone());
+        let eds = Arc::new(Shelf::new(Provider::Eds));
+        let platform = Platform::new(Parts {
+            store: store.clone(),
+            identity: identity.clone(),
+            directory: directory.clone(),
+            keyring: Keyring::from_bytes([7; 32]),
+            clock: Clock::manual(UNIX_EPOCH + Duration::from_millis(1_426_669_200_123)),
+            tasks,
+            settings: Settings {
+                limits,
+                ..Settings::default()
+            },
+            provisioners: vec![eds.clone(), Arc::new(Shelf::new(Provider::Mws))],
+        });
+        let FirstStart {
+            person,
+            account,
+            token,
+        } = platform.bootstrap().await.unwrap().unwrap();
+        let door = Door::new(Hosts::shared(), pilvi_web::Limits::default())
+            .site(Service::Platform, platform.site());
+        Self {
+            platform,
+            store,
+            directory,
+            identity,
+            eds,
+            door,
+            person,
+            account,
+            token: token.expose().to_owned(),
+            _folder: folder,
+        }
+    }
+
+    /// A request of the operator.
+    async fn call(&self, method: &str, path: &str, body: Value) -> Answer {
+        self.call_as(&self.token, method, path, body).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, Value::Null).await
+    }
+
+    async fn call_as(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let arrival = Arrival::in_process("localhost:8080", RequestId::from_bytes([1; 16]));
+        let (parts, body) = self.door.call(request, arrival).await.into_parts();
+        let bytes = to_bytes(body, 1 << 20).await.unwrap();
+        assert_eq!(parts.headers["content-type"], "application/json");
+        assert_eq!(parts.headers["content-length"], bytes.len().to_string());
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: serde_json::from_slice(&bytes).expect("every answer is JSON"),
+        }
+    }
+
+    fn account_path(&self, rest: &str) -> String {
+        format!("/v1/accounts/{}{rest}", self.account)
+    }
+
+    async fn add_instance(&self, provider: &str) -> Instance {
+        let draft = InstanceDraft {
+            name: "todos".to_owned(),
+            provider: provider.to_owned(),
+            ..InstanceDraft::default()
+        };
+        let caller = Caller::Person(self.person);
+        self.platform
+            .create_instance(&caller, self.account, draft)
+            .await
+            .unwrap()
+    }
+
+    /// Another person with an account and an instance of their own, and the tokens of all three.
+    async fn add_neighbour(&self) -> Neighbour {
+        let person = self
+            .platform
+            .create_person("neighbour@localhost".into(), "N".into());
+        let person = person.await.unwrap();
+        let caller = Caller::Person(person);
+        let draft = crate::AccountDraft {
+            name: "Next door".to_owned(),
+            ..Default::default()
+        };
+        let account = self
+            .platform
+            .create_account(person, draft)
+            .await
+            .unwrap()
+            .id;
+        let draft = InstanceDraft {
+            name: "theirs".to_owned(),
+            provider: "eds".to_owned(),
+            ..InstanceDraft::default()
+        };
+        let instance = self
+            .platform
+            .create_instance(&caller, account, draft)
+            .await
+            .unwrap();
+        let token = self
+            .platform
+            .create_person_token(person, None)
+            .await
+            .unwrap();
+        let account_token = self
+            .platform
+            .find_account_token(&caller, account)
+            .await
+            .unwrap();
+        Neighbour {
+            account,
+            instance: instance.id,
+            token: token.secret.expose().to_owned(),
+            account_token: account_token.unwrap().secret.expose().to_owned(),
+        }
+    }
+}
+
+struct Neighbour {
+    account: AccountId,
+    instance: String,
+    token: String,
+    account_token: String,
+}
+
+impl Answer {
+    /// The first token of a list.
+    fn first_token(&self) -> String {
+        self.body["results"][0]["access_token"]
+            .as_str()
+            .expect("the list has a token")
+            .to_owned()
+    }
+
+    fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        self.body
+    }
+}
+
+/// A service that keeps one thing for each instance, in memory, and can be told to fail.
+struct Shelf {
+    provider: Provider,
+    things: Mutex<BTreeSet<String>>,
+    broken: Mutex<Option<Step>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Step {
+    Create,
+    Remove,
+    CreateAndRemove,
+}
+
+impl Shelf {
+    fn new(provider: Provider) -> Self {
+        Self {
+            provider,
+            things: Mutex::default(),
+            broken: Mutex::default(),
+        }
+    }
+
+    fn break_at(&self, step: impl Into<Option<Step>>) {
+        *self.broken.lock().unwrap() = step.into();
+    }
+
+    fn holds(&self, id: &str) -> bool {
+        self.things.lock().unwrap().contains(id)
+    }
+
+    fn len(&self) -> usize {
+        self.things.lock().unwrap().len()
+    }
+
+    fn check(&self, step: Step) -> Result<()> {
+        match *self.broken.lock().unwrap() {
+            Some(broken) if broken == step || broken == Step::CreateAndRemove => {
+                Err(Error::unavailable("the shelf is broken"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Provisioner for Shelf {
+    fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    fn create<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        Box::pin(async {
+            self.things.lock().unwrap().insert(instance.id.clone());
+            self.check(Step::Create)
+        })
+    }
+
+    fn remove<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        Box::pin(async {
+            self.check(Step::Remove)?;
+            self.things.lock().unwrap().remove(&instance.id);
+            Ok(())
+        })
+    }
+}
+
+fn error(reason: &str, message: &str) -> Value {
+    json!({"error": {"reason": reason, "message": message}})
+}

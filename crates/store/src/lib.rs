@@ -1,0 +1,138 @@
+//! SQL: what Pilvi keeps, in SQLite files of one data folder.
+//!
+//! `pilvi.db` holds the platform (persons, accounts, tokens, instances); every EDS backend has a file of its own
+//! under `eds/`, so that copying, restoring, moving or deleting a tenant is a file operation. Methods are named
+//! after what the caller wants and open and close their own transactions; no SQL and no dialect leaves this crate.
+//!
+//! Read [`pool`] for how writes share a commit, [`backend`] for objects and their outbox, [`query`] for how a
+//! filter becomes SQL.
+
+pub mod backend;
+mod error;
+mod migrate;
+pub mod platform;
+pub mod pool;
+pub mod query;
+mod writer;
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pilvi_model::BackendId;
+
+pub use backend::Backend;
+pub use error::{Error, Result};
+pub use pool::{Database, Limits, Pool};
+
+/// The data folder. Cloning gives another handle on the same one.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: Arc<Folder>,
+    pub(crate) platform: Database,
+}
+
+struct Folder {
+    path: PathBuf,
+    pool: Pool,
+    /// Held as long as the store lives: two servers on one folder would not see each other's caches.
+    _lock: File,
+}
+
+impl std::fmt::Debug for Folder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Folder").field(&self.path).finish()
+    }
+}
+
+impl Store {
+    /// Opens the data folder, making what is missing, and brings `pilvi.db` to the newest format.
+    pub async fn open(path: &Path, limits: Limits) -> Result<Self> {
+        let backends = path.join("eds");
+        fs::create_dir_all(&backends).map_err(|source| Error::Io {
+            step: "make the folder",
+            path: backends,
+            source,
+        })?;
+        let lock = lock(path)?;
+        let pool = Pool::start(limits)?;
+        let platform = pool.database(path.join("pilvi.db"), &platform::SCHEMA, true);
+        let store = Self {
+            folder: Arc::new(Folder {
+                path: path.to_owned(),
+                pool,
+                _lock: lock,
+            }),
+            platform,
+        };
+        // Opening and migrating happens with the first write.
+        store.platform.write(|_| Ok(())).await?;
+        Ok(store)
+    }
+
+    /// The objects of one backend. Making the handle touches nothing.
+    pub fn backend(&self, id: BackendId) -> Backend {
+        Backend::new(
+            id,
+            self.folder
+                .pool
+                .database(self.backend_path(id), &backend::SCHEMA, false),
+        )
+    }
+
+    /// Makes the file of a new backend; harmless when it is there already.
+    pub async fn create_backend(&self, id: BackendId) -> pilvi_model::Result<()> {
+        self.folder
+            .pool
+            .database(self.backend_path(id), &backend::SCHEMA, true)
+            .write(|_| Ok(()))
+            .await
+    }
+
+    /// Deletes everything a backend holds; harmless when there is nothing.
+    pub async fn delete_backend(&self, id: BackendId) -> pilvi_model::Result<()> {
+        let path = self.backend_path(id);
+        self.backend(id).close().await?;
+        for suffix in ["", "-wal", "-shm"] {
+            let mut name = path.clone().into_os_string();
+            name.push(suffix);
+            match fs::remove_file(&name) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::Io {
+                        step: "delete",
+                        path: name.into(),
+                        source,
+                    }
+                    .into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn backend_path(&self, id: BackendId) -> PathBuf {
+        self.folder.path.join("eds").join(format!("{id}.db"))
+    }
+}
+
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let fail = |step| {
+        let path = path.clone();
+        move |source| Error::Io { step, path, source }
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(fail("open"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse {
+            path: folder.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(fail("lock")(source)),
+    }
+}

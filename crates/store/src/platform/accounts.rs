@@ -1,0 +1,168 @@
+//! Accounts, which clients call clouds, and their members.
+
+use pilvi_model::{AccountId, Error, PersonId, Result, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{Moment, NewToken, Text, tokens};
+use crate::Store;
+use crate::error::Result as StoreResult;
+
+/// An account: what instances belong to (`platform.md` §5.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub id: AccountId,
+    pub name: String,
+    pub datacenter: String,
+    /// Whether the account's instances share a private network.
+    pub vpc: bool,
+    pub created_at: Timestamp,
+}
+
+const COLUMNS: &str =
+    "accounts.id, accounts.name, accounts.datacenter, accounts.vpc, accounts.created_at";
+
+impl Store {
+    /// Adds an account with its first member and that member's account token. A person may belong to at most
+    /// `accounts_max`.
+    pub async fn insert_account(
+        &self,
+        account: Account,
+        owner: PersonId,
+        token: NewToken,
+        accounts_max: u32,
+    ) -> Result<()> {
+        self.platform
+            .write(move |connection| {
+                let held: u32 = connection
+                    .prepare_cached("SELECT count(*) FROM members WHERE person = ?")?
+                    .query_row([Text(owner)], |row| row.get(0))?;
+                if held >= accounts_max {
+                    return Err(Error::over_limit(format!(
+                        "a person may belong to {accounts_max} accounts; remove one first"
+                    ))
+                    .into());
+                }
+                insert(connection, &account, owner)?;
+                tokens::insert(connection, &token)?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The first account that was made, which on most servers is the operator's.
+    pub async fn find_oldest_account(&self) -> Result<Option<Account>> {
+        self.platform
+            .read(|connection| {
+                Ok(connection
+                    .prepare_cached(&format!(
+                        "SELECT {COLUMNS} FROM accounts ORDER BY created_at, rowid LIMIT 1"
+                    ))?
+                    .query_row([], account_of)
+                    .optional()?)
+            })
+            .await
+    }
+
+    pub async fn find_account(&self, id: AccountId) -> Result<Option<Account>> {
+        self.platform
+            .read(move |connection| {
+                Ok(connection
+                    .prepare_cached(&format!("SELECT {COLUMNS} FROM accounts WHERE id = ?"))?
+                    .query_row([Text(id)], account_of)
+                    .optional()?)
+            })
+            .await
+    }
+
+    /// The account, if the person is a member of it.
+    pub async fn find_account_of(
+        &self,
+        person: PersonId,
+        id: AccountId,
+    ) -> Result<Option<Account>> {
+        self.platform
+            .read(move |connection| {
+                Ok(connection
+                    .prepare_cached(&format!(
+                        "SELECT {COLUMNS} FROM accounts JOIN members ON members.account = accounts.id
+                         WHERE accounts.id = ? AND members.person = ?"
+                    ))?
+                    .query_row(params![Text(id), Text(person)], account_of)
+                    .optional()?)
+            })
+            .await
+    }
+
+    /// All accounts that the person is a member of, oldest first.
+    pub async fn list_accounts(&self, person: PersonId) -> Result<Vec<Account>> {
+        self.platform
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM members JOIN accounts ON accounts.id = members.account
+                     WHERE members.person = ? ORDER BY accounts.created_at, accounts.id"
+                ))?;
+                let rows = statement.query_map([Text(person)], account_of)?;
+                Ok(rows.collect::<rusqlite::Result<_>>()?)
+            })
+            .await
+    }
+
+    /// Deletes an account with its members and their tokens. An account that still has instances, be it one that
+    /// is just being made, stays and is a conflict. `false`: there is no such account.
+    pub async fn delete_account(&self, id: AccountId) -> Result<bool> {
+        self.platform
+            .write(move |connection| {
+                let used: bool = connection
+                    .prepare_cached("SELECT EXISTS (SELECT 1 FROM instances WHERE account = ?)")?
+                    .query_row([Text(id)], |row| row.get(0))?;
+                if used {
+                    return Err(Error::conflict(
+                        "the account still has instances; delete them first",
+                    )
+                    .into());
+                }
+                connection.execute(
+                    "DELETE FROM tokens WHERE kind = 'account' AND account = ?",
+                    [Text(id)],
+                )?;
+                connection.execute("DELETE FROM members WHERE account = ?", [Text(id)])?;
+                let deleted =
+                    connection.execute("DELETE FROM accounts WHERE id = ?", [Text(id)])?;
+                Ok(deleted > 0)
+            })
+            .await
+    }
+}
+
+/// Adds the account and its first member.
+pub(super) fn insert(
+    connection: &Connection,
+    account: &Account,
+    owner: PersonId,
+) -> StoreResult<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO accounts (id, name, datacenter, vpc, created_at) VALUES (?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            Text(account.id),
+            account.name,
+            account.datacenter,
+            account.vpc,
+            Moment(account.created_at)
+        ])?;
+    connection
+        .prepare_cached("INSERT INTO members (account, person) VALUES (?, ?)")?
+        .execute(params![Text(account.id), Text(owner)])?;
+    Ok(())
+}
+
+fn account_of(row: &Row<'_>) -> rusqlite::Result<Account> {
+    Ok(Account {
+        id: row.get::<_, Text<_>>(0)?.0,
+        name: row.get(1)?,
+        datacenter: row.get(2)?,
+        vpc: row.get(3)?,
+        created_at: row.get::<_, Moment>(4)?.0,
+    })
+}

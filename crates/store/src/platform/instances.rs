@@ -1,0 +1,238 @@
+//! Instances, and the states that let an interrupted creation or removal be finished later.
+
+use pilvi_model::{AccountId, Error, Instance, Provider, Result};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::{Map, Value};
+
+use super::{Moment, NewToken, Text, tokens};
+use crate::Store;
+
+/// Where an instance stands that is not ready yet, or not any more. Only ready ones are visible; the others tell the
+/// next start what to clear away.
+///
+/// What a service keeps for an instance lies outside this database, so the two cannot change in one transaction.
+/// The row is therefore written before the service makes anything and deleted after the service has removed
+/// everything: at any moment, whatever exists has a row that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceState {
+    Creating,
+    Removing,
+}
+
+/// New values for an instance; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct InstanceChange {
+    pub name: Option<String>,
+    pub tags: Option<Vec<String>>,
+    pub config: Option<Map<String, Value>>,
+}
+
+const COLUMNS: &str = "id, account, provider, name, tags, config, datacenter, created_at";
+
+impl Store {
+    /// Adds an instance that is being created and not visible yet. An account may have at most `instances_max`,
+    /// counting those that are being created or removed.
+    pub async fn insert_instance(&self, instance: Instance, instances_max: u32) -> Result<()> {
+        self.platform
+            .write(move |connection| {
+                let held: Option<u32> = connection
+                    .prepare_cached(
+                        "SELECT (SELECT count(*) FROM instances WHERE account = accounts.id)
+                         FROM accounts WHERE id = ?",
+                    )?
+                    .query_row([Text(instance.account)], |row| row.get(0))
+                    .optional()?;
+                // The account may have been deleted since the caller's rights to it were checked.
+                let held = held.ok_or_else(|| Error::not_found("there is no such account"))?;
+                if held >= instances_max {
+                    return Err(Error::over_limit(format!(
+                        "an account may have {instances_max} instances; delete one first"
+                    ))
+                    .into());
+                }
+                Ok(insert(connection, &instance)?)
+            })
+            .await
+    }
+
+    /// Makes a created instance visible, together with its first token. `false`: it is not being created.
+    pub async fn release_instance(&self, id: &str, token: NewToken) -> Result<bool> {
+        let id = id.to_owned();
+        self.platform
+            .write(move |connection| {
+                let released = connection
+                    .prepare_cached(
+                        "UPDATE instances SET state = 'ready' WHERE id = ? AND state = 'creating'",
+                    )?
+                    .execute([&id])?;
+                if released > 0 {
+                    tokens::insert(connection, &token)?;
+                }
+                Ok(released > 0)
+            })
+            .await
+    }
+
+    /// The instance, if it is ready.
+    pub async fn find_instance(&self, id: &str) -> Result<Option<Instance>> {
+        let id = id.to_owned();
+        self.platform
+            .read(move |connection| {
+                Ok(connection
+                    .prepare_cached(&format!(
+                        "SELECT {COLUMNS} FROM instances WHERE id = ? AND state = 'ready'"
+                    ))?
+                    .query_row([id], instance_of)
+                    .optional()?)
+            })
+            .await
+    }
+
+    /// The account's ready instances, of one provider or of all, oldest first.
+    pub async fn list_instances(
+        &self,
+        account: AccountId,
+        provider: Option<Provider>,
+    ) -> Result<Vec<Instance>> {
+        self.platform
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM instances
+                     WHERE account = ?1 AND state = 'ready' AND (?2 IS NULL OR provider = ?2)
+                     ORDER BY created_at, id"
+                ))?;
+                let rows = statement.query_map(
+                    params![Text(account), provider.map(Provider::as_str)],
+                    instance_of,
+                )?;
+                Ok(rows.collect::<rusqlite::Result<_>>()?)
+            })
+            .await
+    }
+
+    /// Instances whose creation or removal was interrupted.
+    pub async fn list_unfinished_instances(&self) -> Result<Vec<(InstanceState, Instance)>> {
+        self.platform
+            .read(|connection| {
+                let mut statement = connection.prepare_cached(&format!(
+                    "SELECT {COLUMNS}, state FROM instances WHERE state <> 'ready' ORDER BY created_at, id"
+                ))?;
+                let rows = statement.query_map([], |row| {
+                    let state = match row.get_ref(8)?.as_str()? {
+                        "creating" => InstanceState::Creating,
+                        _ => InstanceState::Removing,
+                    };
+                    Ok((state, instance_of(row)?))
+                })?;
+                Ok(rows.collect::<rusqlite::Result<_>>()?)
+            })
+            .await
+    }
+
+    /// Changes a ready instance and returns it as it is now.
+    pub async fn update_instance(
+        &self,
+        id: &str,
+        change: InstanceChange,
+    ) -> Result<Option<Instance>> {
+        let id = id.to_owned();
+        self.platform
+            .write(move |connection| {
+                let tags = change.tags.map(|tags| Value::from(tags).to_string());
+                let config = change.config.map(|config| Value::from(config).to_string());
+                Ok(connection
+                    .prepare_cached(&format!(
+                        "UPDATE instances SET name = coalesce(?2, name), tags = coalesce(?3, tags),
+                             config = coalesce(?4, config)
+                         WHERE id = ?1 AND state = 'ready' RETURNING {COLUMNS}"
+                    ))?
+                    .query_row(params![id, change.name, tags, config], instance_of)
+                    .optional()?)
+            })
+            .await
+    }
+
+    /// Hides an instance that is to be removed, and revokes its tokens. Returns it, also when an earlier removal
+    /// did not come to its end; `None`: there is no such instance.
+    pub async fn retire_instance(&self, id: &str) -> Result<Option<Instance>> {
+        let id = id.to_owned();
+        self.platform
+            .write(move |connection| {
+                connection
+                    .prepare_cached("DELETE FROM tokens WHERE kind = 'instance' AND instance = ?")?
+                    .execute([&id])?;
+                Ok(connection
+                    .prepare_cached(&format!(
+                        "UPDATE instances SET state = 'removing' WHERE id = ? RETURNING {COLUMNS}"
+                    ))?
+                    .query_row([&id], instance_of)
+                    .optional()?)
+            })
+            .await
+    }
+
+    /// Forgets a retired instance, once its service has removed what it kept.
+    pub async fn delete_instance(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.platform
+            .write(move |connection| {
+                connection
+                    .prepare_cached("DELETE FROM instances WHERE id = ? AND state = 'removing'")?
+                    .execute([&id])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The account of an instance in whatever state, so that its owner can repeat a removal that failed.
+    pub async fn find_instance_account(&self, id: &str) -> Result<Option<AccountId>> {
+        let id = id.to_owned();
+        self.platform
+            .read(move |connection| {
+                Ok(connection
+                    .prepare_cached(
+                        "SELECT account FROM instances WHERE id = ? AND state <> 'creating'",
+                    )?
+                    .query_row([id], |row| Ok(row.get::<_, Text<_>>(0)?.0))
+                    .optional()?)
+            })
+            .await
+    }
+}
+
+fn insert(connection: &Connection, instance: &Instance) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(&format!(
+            "INSERT INTO instances ({COLUMNS}, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'creating')"
+        ))?
+        .execute(params![
+            instance.id,
+            Text(instance.account),
+            instance.provider.as_str(),
+            instance.name,
+            Value::from(instance.tags.clone()).to_string(),
+            Value::from(instance.config.clone()).to_string(),
+            instance.datacenter,
+            Moment(instance.created_at),
+        ])?;
+    Ok(())
+}
+
+fn instance_of(row: &Row<'_>) -> rusqlite::Result<Instance> {
+    let unreadable = |column| {
+        move |error: serde_json::Error| {
+            rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
+        }
+    };
+    Ok(Instance {
+        id: row.get(0)?,
+        account: row.get::<_, Text<_>>(1)?.0,
+        provider: row.get::<_, Text<_>>(2)?.0,
+        name: row.get(3)?,
+        tags: serde_json::from_str(row.get_ref(4)?.as_str()?).map_err(unreadable(4))?,
+        config: serde_json::from_str(row.get_ref(5)?.as_str()?).map_err(unreadable(5))?,
+        datacenter: row.get(6)?,
+        created_at: row.get::<_, Moment>(7)?.0,
+    })
+}

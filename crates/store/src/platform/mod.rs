@@ -1,0 +1,64 @@
+//! The control plane's data, in `pilvi.db`: who there is, what they own, and by which tokens they are known.
+//!
+//! One file per noun. A method owns its transaction: whatever must hold between two rows is written by one of
+//! them. Bounds that count rows are checked in the same transaction that adds one, so that two requests at the
+//! same time cannot both take the last place.
+
+mod accounts;
+mod instances;
+mod persons;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod webhooks;
+
+pub use accounts::Account;
+pub use instances::{InstanceChange, InstanceState};
+pub use persons::{FirstRecords, Person};
+pub use tokens::{Holder, NewToken, Token};
+
+pub(crate) use schema::SCHEMA;
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use pilvi_model::{Error as DomainError, Timestamp};
+use rusqlite::types::{FromSql, FromSqlError, ToSql, ToSqlOutput, ValueRef};
+
+/// A column that holds the text of a domain type, such as an id.
+struct Text<T>(T);
+
+impl<T: FromStr<Err = DomainError>> FromSql for Text<T> {
+    fn column_result(value: ValueRef<'_>) -> Result<Self, FromSqlError> {
+        value
+            .as_str()?
+            .parse()
+            .map(Text)
+            .map_err(|error: DomainError| FromSqlError::Other(error.into()))
+    }
+}
+
+impl<T: Display> ToSql for Text<T> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.to_string().into())
+    }
+}
+
+/// A column that holds a moment in milliseconds.
+struct Moment(Timestamp);
+
+impl FromSql for Moment {
+    fn column_result(value: ValueRef<'_>) -> Result<Self, FromSqlError> {
+        let millis = value.as_i64()?;
+        let millis = u64::try_from(millis).map_err(|_| FromSqlError::OutOfRange(millis))?;
+        Ok(Self(Timestamp::from_millis(millis)))
+    }
+}
+
+impl ToSql for Moment {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        // A timestamp ends with the year 9999, far below the bound of the column.
+        Ok(i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX).into())
+    }
+}

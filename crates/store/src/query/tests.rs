@@ -1,0 +1,432 @@
+//! Named cases: what random ones found, what they cannot see, and what the plans look like.
+
+use pilvi_model::query::{Filter, Page, Sort};
+use proptest::prelude::{ProptestConfig, any, proptest};
+use rusqlite::types::Value as Bound;
+use rusqlite::{Connection, params, params_from_iter};
+use serde_json::{Value, json};
+
+use super::{Compiled, compile, register};
+
+/// An empty table of objects in memory.
+pub(super) fn database() -> Connection {
+    let connection = Connection::open_in_memory().unwrap();
+    register(&connection).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE objects (seq INTEGER PRIMARY KEY, type TEXT NOT NULL, id TEXT NOT NULL,
+                 created_at TEXT NOT NULL, updated_at TEXT NOT NULL, doc TEXT NOT NULL) STRICT;
+             CREATE UNIQUE INDEX objects_by_id ON objects (type, id);",
+        )
+        .unwrap();
+    connection
+}
+
+/// Stores a document and gives back what a reader of its text sees.
+pub(super) fn insert(connection: &Connection, document: &Value) -> Value {
+    let text = document.to_string();
+    let column = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
+    connection
+        .prepare_cached(
+            "INSERT INTO objects (type, id, created_at, updated_at, doc) VALUES (?, ?, ?, ?, ?)",
+        )
+        .unwrap()
+        .execute(params![
+            column("objectType"),
+            column("id"),
+            column("createdAt"),
+            column("updatedAt"),
+            text
+        ])
+        .unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The texts that SQLite finds.
+pub(super) fn list(
+    connection: &Connection,
+    filter: &Filter,
+    sort: &Sort,
+    page: Page,
+) -> Vec<String> {
+    let Compiled {
+        condition,
+        order,
+        values,
+    } = compile(filter, sort);
+    let sql =
+        format!("SELECT doc FROM objects WHERE ({condition}) ORDER BY {order} LIMIT ? OFFSET ?");
+    let page = [i64::from(page.limit), i64::try_from(page.offset).unwrap()].map(Bound::from);
+    let mut statement = connection
+        .prepare(&sql)
+        .unwrap_or_else(|error| panic!("{error}: {sql}"));
+    let rows = statement
+        .query_map(params_from_iter(values.into_iter().chain(page)), |row| {
+            row.get(0)
+        })
+        .unwrap();
+    rows.collect::<rusqlite::Result<_>>().unwrap()
+}
+
+/// Checks that SQLite and the evaluator both find `expected` of the documents, in this order.
+#[track_caller]
+fn check(documents: &[Value], q: &Value, sort: &str, expected: &[usize]) {
+    let connection = database();
+    for (place, document) in documents.iter().enumerate() {
+        let mut document = document.clone();
+        document["id"] = json!(format!("{place:024x}"));
+        insert(&connection, &document);
+    }
+    let (filter, order) = (
+        Filter::from_json(q.clone()).unwrap(),
+        Sort::parse(sort).unwrap(),
+    );
+    let found = list(&connection, &filter, &order, Page::default());
+    let found: Vec<Value> = found
+        .iter()
+        .map(|text| serde_json::from_str(text).unwrap())
+        .collect();
+    let places: Vec<usize> = found
+        .iter()
+        .map(|document| usize::from_str_radix(document["id"].as_str().unwrap(), 16).unwrap())
+        .collect();
+    assert_eq!(places, expected, "{q} {sort}");
+    assert!(found.iter().all(|document| filter.matches(document)), "{q}");
+    assert!(
+        found.is_sorted_by(|left, right| order.compare(left, right).is_le()),
+        "{sort}"
+    );
+}
+
+fn plan(connection: &Connection, filter: &Value, sort: &str) -> String {
+    let filter = Filter::from_json(filter.clone()).unwrap();
+    let Compiled {
+        condition,
+        order,
+        values,
+    } = compile(&filter, &Sort::parse(sort).unwrap());
+    let sql = format!(
+        "EXPLAIN QUERY PLAN SELECT doc FROM objects WHERE type = 'x' AND ({condition}) ORDER BY {order}"
+    );
+    let mut statement = connection.prepare(&sql).unwrap();
+    let rows = statement
+        .query_map(params_from_iter(values), |row| row.get::<_, String>(3))
+        .unwrap();
+    rows.collect::<rusqlite::Result<Vec<_>>>()
+        .unwrap()
+        .join("\n")
+}
+
+fn condition(filter: Value) -> Compiled {
+    compile(&Filter::from_json(filter).unwrap(), &Sort::default())
+}
+
+#[test]
+fn a_property_is_compared_through_its_key() {
+    let compiled = condition(json!({"title": "x"}));
+    let key = r#"CASE json_type(doc, '$."title"') WHEN 'object' THEN x'01' WHEN 'array' THEN x'02' WHEN 'false' THEN x'03' WHEN 'true' THEN x'04' ELSE doc ->> '$."title"' END"#;
+    assert_eq!(
+        compiled.condition,
+        format!("({key} = ? OR ({key} = x'02' AND eds_matches(?, doc)))")
+    );
+    assert_eq!(compiled.order, "id");
+    assert_eq!(
+        compiled.values,
+        [
+            Bound::from("x".to_owned()),
+            Bound::from(r#"{"title":"x"}"#.to_owned())
+        ]
+    );
+}
+
+#[test]
+fn an_index_on_the_key_serves_comparison_and_order() {
+    let connection = database();
+    for (name, path) in [("title", "title"), ("list", "list.id"), ("deep", "a.b")] {
+        let sort = Sort::parse(&json!({"sortBy": path}).to_string()).unwrap();
+        let key = compile(&Filter::default(), &sort).order;
+        connection
+            .execute_batch(&format!("CREATE INDEX by_{name} ON objects (type, {key})"))
+            .unwrap();
+    }
+    // Without statistics SQLite takes `type = ?` for selective enough.
+    for number in 0..2000 {
+        let list = json!({"id": format!("{number:024x}"), "objectType": "objects.lists"});
+        insert(
+            &connection,
+            &json!({"id": number.to_string(), "objectType": "x", "title": number, "list": list, "a": {"b": number}}),
+        );
+    }
+    connection.execute_batch("ANALYZE").unwrap();
+    let reference = json!({"id": "51cdbc08989e975ec300772a", "objectType": "objects.lists"});
+    for (filter, index) in [
+        (json!({"title": "x"}), "by_title"),
+        (json!({"title": 5}), "by_title"),
+        (json!({"title": null}), "by_title"),
+        (json!({"title": {"$in": ["x", "y", true]}}), "by_title"),
+        (json!({"title": {"$gt": 5, "$lt": 9}}), "by_title"),
+        (json!({"title": {"$gte": "a"}}), "by_title"),
+        (json!({"title": {"$regex": "^a"}}), "by_title"),
+        (json!({"title": "x", "other": "y"}), "by_title"),
+        (json!({"$or": [{"title": "x"}, {"a.b": 1}]}), "by_deep"),
+        (json!({"a.b": {"$lte": 5}}), "by_deep"),
+        (json!({"list": reference}), "by_list"),
+        (json!({"list": {"$in": [reference, reference]}}), "by_list"),
+    ] {
+        let plan = plan(&connection, &filter, "[]");
+        assert!(plan.contains(index), "{filter}: {plan}");
+        assert!(!plan.contains("objects_by_id"), "{filter}: {plan}");
+    }
+    let by_title = plan(&connection, &json!({}), r#"{"sortBy":"title"}"#);
+    assert!(by_title.contains("by_title"), "{by_title}");
+    let by_id = plan(&connection, &json!({"id": "x"}), "[]");
+    assert!(by_id.contains("objects_by_id (type=? AND id=?)"), "{by_id}");
+}
+
+#[test]
+fn no_name_from_outside_is_in_the_text_unless_it_is_harmless() {
+    for name in [
+        "it's",
+        "a\"b",
+        "a\\b",
+        "a]b",
+        "é",
+        "a b",
+        "a\u{1}b",
+        "a;--",
+        &"x".repeat(65),
+    ] {
+        let sort = json!({"sortBy": name}).to_string();
+        let compiled = compile(
+            &Filter::from_json(json!({ name: "value" })).unwrap(),
+            &Sort::parse(&sort).unwrap(),
+        );
+        for text in [&compiled.condition, &compiled.order] {
+            assert!(!text.contains(name), "{text}");
+            assert!(!text.contains("value"), "{text}");
+        }
+        check(
+            &[json!({ name: "value" }), json!({})],
+            &json!({ name: "value" }),
+            &sort,
+            &[0],
+        );
+        check(
+            &[json!({ name: 2 }), json!({}), json!({ name: 1 })],
+            &json!({}),
+            &sort,
+            &[1, 2, 0],
+        );
+    }
+}
+
+#[test]
+fn names_that_look_like_paths_are_only_names() {
+    let documents = [
+        json!({"a[0]": 1}),
+        json!({"a": [1]}),
+        json!({"#-1": 1}),
+        json!({"*": 1}),
+    ];
+    check(&documents, &json!({"a[0]": 1}), "[]", &[0]);
+    check(&documents, &json!({"#-1": 1}), "[]", &[2]);
+    check(&documents, &json!({"*": 1}), "[]", &[3]);
+}
+
+#[test]
+fn booleans_are_no_numbers() {
+    let documents = [
+        json!({"a": true}),
+        json!({"a": 1}),
+        json!({"a": "true"}),
+        json!({"a": false}),
+        json!({"a": 0}),
+    ];
+    check(&documents, &json!({"a": true}), "[]", &[0]);
+    check(&documents, &json!({"a": 1}), "[]", &[1]);
+    check(&documents, &json!({"a": {"$gte": 0}}), "[]", &[1, 4]);
+    check(&documents, &json!({"a": {"$gte": false}}), "[]", &[0, 3]);
+    check(
+        &documents,
+        &json!({"a": {"$nin": [true, 0]}}),
+        "[]",
+        &[1, 2, 3],
+    );
+}
+
+#[test]
+fn ranges_end_with_their_type() {
+    let documents = [
+        json!({"a": 5}),
+        json!({"a": "5"}),
+        json!({"a": ""}),
+        json!({"a": {}}),
+        json!({"a": null}),
+        json!({}),
+    ];
+    check(&documents, &json!({"a": {"$gt": 4}}), "[]", &[0]);
+    check(&documents, &json!({"a": {"$lt": "a"}}), "[]", &[1, 2]);
+    check(
+        &documents,
+        &json!({"a": {"$not": {"$lt": "a"}}}),
+        "[]",
+        &[0, 3, 4, 5],
+    );
+    check(
+        &documents,
+        &json!({"$nor": [{"a": {"$gt": 4}}]}),
+        "[]",
+        &[1, 2, 3, 4, 5],
+    );
+}
+
+#[test]
+fn system_columns_are_texts() {
+    let documents = [
+        json!({"objectType": "objects.a", "createdAt": "2013-06-28T16:38:32.369Z"}),
+        json!({"objectType": "objects.b", "createdAt": "2014-06-28T16:38:32.369Z"}),
+    ];
+    check(&documents, &json!({"objectType": "objects.b"}), "[]", &[1]);
+    check(
+        &documents,
+        &json!({"createdAt": {"$lt": "2014"}}),
+        "[]",
+        &[0],
+    );
+    check(&documents, &json!({"createdAt": {"$gt": 2013}}), "[]", &[]);
+    check(
+        &documents,
+        &json!({"createdAt": {"$not": {"$gt": 2013}}}),
+        r#"{"sortBy":"createdAt","direction":"desc"}"#,
+        &[1, 0],
+    );
+    check(
+        &documents,
+        &json!({"id": {"$in": [0, null, "000000000000000000000001"]}}),
+        "[]",
+        &[1],
+    );
+    check(&documents, &json!({"id": {"$regex": "0$"}}), "[]", &[0]);
+    check(&documents, &json!({"id": {"$exists": false}}), "[]", &[]);
+    check(
+        &documents,
+        &json!({"id.x": null}),
+        r#"{"sortBy":"id","direction":"desc"}"#,
+        &[1, 0],
+    );
+}
+
+#[test]
+fn numbers_beyond_64_bits_are_compared_exactly() {
+    let documents = [
+        "9223372036854775807",
+        "9223372036854775808",
+        "9223372036854775809",
+        "9223372036854775808.0",
+        "18446744073709551615",
+        "18446744073709551616.0",
+    ]
+    .map(|text| json!({"a": serde_json::from_str::<Value>(text).unwrap()}));
+    check(
+        &documents,
+        &json!({"a": 9_223_372_036_854_775_808_u64}),
+        "[]",
+        &[1, 3],
+    );
+    check(
+        &documents,
+        &json!({"a": {"$gt": 9_223_372_036_854_775_808.0}}),
+        "[]",
+        &[2, 4, 5],
+    );
+    check(
+        &documents,
+        &json!({"a": {"$lt": 18_446_744_073_709_551_616.0}}),
+        "[]",
+        &[0, 1, 2, 3, 4],
+    );
+    check(
+        &documents,
+        &json!({"a": {"$lt": 1e20}}),
+        "[]",
+        &[0, 1, 2, 3, 4, 5],
+    );
+    check(
+        &documents,
+        &json!({"a": {"$gt": i64::MAX}}),
+        "[]",
+        &[1, 2, 3, 4, 5],
+    );
+}
+
+#[test]
+fn the_largest_filters_that_can_be_written_can_be_run() {
+    let connection = database();
+    let document = insert(&connection, &json!({"id": "1", "a": 1}));
+    let wide = json!({"$or": vec![json!({"b": {"$ne": [1]}}); 490]});
+    let many = json!({"a": {"$in": (0..1000).collect::<Vec<_>>()}});
+    let mut deep = json!({"a": 1});
+    for _ in 0..9 {
+        deep = json!({"$nor": [deep, {"c": 1}]});
+    }
+    let mut narrow = json!({"a": 1});
+    for _ in 0..9 {
+        narrow = json!({"$or": [json!({"b": 1}), json!({"c.d.e": 1}), narrow]});
+    }
+    let long = json!({ vec!["x y"; 20].join("."): {"$not": {"$not": {"$not": {"$ne": 1}}}} });
+    for filter in [wide, many, deep, narrow, long] {
+        let filter = Filter::from_json(filter).unwrap();
+        let expected = usize::from(filter.matches(&document));
+        let found = list(&connection, &filter, &Sort::default(), Page::default());
+        assert_eq!(found.len(), expected, "{:?}", filter.source());
+    }
+    let compiled = condition(json!({"$or": vec![json!({"b": 1}); 600]}));
+    assert_eq!(compiled.condition, "eds_matches(?, doc)");
+}
+
+#[test]
+fn a_broken_document_or_call_ends_the_statement_and_nothing_else() {
+    let connection = database();
+    for sql in [
+        "SELECT eds_matches('{}', 'no json')",
+        "SELECT eds_matches('{', '{}')",
+        "SELECT eds_matches('{\"$where\":1}', '{}')",
+        "SELECT eds_matches(1, '{}')",
+        "SELECT eds_matches('{}', NULL)",
+        "SELECT eds_key('{\"sortBy\":1}', '{}')",
+        "SELECT eds_key(NULL, '{}')",
+        "SELECT eds_key('{\"sortBy\":\"a\"}', x'ff')",
+    ] {
+        let result = connection.query_row(sql, [], |row| row.get::<_, Bound>(0));
+        assert!(result.is_err(), "{sql}: {result:?}");
+    }
+    let empty = connection.query_row("SELECT eds_key('[]', '{}')", [], |row| {
+        row.get::<_, Bound>(0)
+    });
+    assert_eq!(empty, Ok(Bound::Null));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What the key and `exact` rely on.
+    #[test]
+    fn sqlite_reads_numbers_as_rust_does(bits in any::<u64>()) {
+        let real = f64::from_bits(bits);
+        let beyond = bits | 1 << 63;
+        // The doubles around here are 2048 apart; these are next to the middle between two of them.
+        let middle = (beyond & !2047) + 1023 + bits % 3;
+        let connection = Connection::open_in_memory().unwrap();
+        let read = |number: Value| -> Bound {
+            let text = json!({"n": number}).to_string();
+            connection.query_row("SELECT ? ->> '$.n'", [text], |row| row.get(0)).unwrap()
+        };
+        if real.is_finite() {
+            assert_eq!(read(json!(real)), Bound::Real(real));
+        }
+        assert_eq!(read(json!(bits.cast_signed())), Bound::Integer(bits.cast_signed()));
+        for number in [beyond, middle] {
+            assert_eq!(read(json!(number)), Bound::Real(number as f64), "{number}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! A request's JSON body.
+
+use std::io;
+use std::time::Duration;
+
+use axum::extract::{FromRequest, Request};
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+use crate::Refusal;
+
+/// A JSON body, whatever the request's `Content-Type` says: old clients send none, or a wrong one (`eds.md` §2.3).
+///
+/// `None` when the body is empty. A body that is not UTF-8 is read as ISO-8859-1, which the Android client sends.
+#[derive(Debug)]
+pub struct Body(pub Option<Value>);
+
+impl Body {
+    /// The value, or a refusal when there is none.
+    pub fn required(self) -> Result<Value, Refusal> {
+        self.0
+            .ok_or_else(|| Refusal::malformed_json("the request needs a JSON body"))
+    }
+
+    /// The value, or `{}` when there is none.
+    pub fn or_empty(self) -> Value {
+        self.0
+            .unwrap_or_else(|| Value::Object(serde_json::Map::new()))
+    }
+}
+
+/// What the door tells the body's reader about the service's bounds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyBounds {
+    pub(crate) max_bytes: usize,
+    pub(crate) timeout: Duration,
+}
+
+impl Default for BodyBounds {
+    fn default() -> Self {
+        Self {
+            max_bytes: 1 << 20,
+            timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let bounds = request
+            .extensions()
+            .get::<BodyBounds>()
+            .copied()
+            .unwrap_or_default();
+        let read = tokio::time::timeout(
+            bounds.timeout,
+            read_all(request.into_body(), bounds.max_bytes),
+        );
+        let bytes = read.await.map_err(|_| took_too_long())??;
+        parse(&bytes).map(Self)
+    }
+}
+
+async fn read_all(mut body: axum::body::Body, max_bytes: usize) -> Result<Bytes, Refusal> {
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| unreadable(&error))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if data.len() > max_bytes - all.len() {
+            return Err(too_large(max_bytes));
+        }
+        if all.is_empty() && http_body::Body::is_end_stream(&body) {
+            return Ok(data);
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(all.freeze())
+}
+
+fn parse(bytes: &[u8]) -> Result<Option<Value>, Refusal> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let parsed = match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_str(&from_latin_1(bytes)),
+    };
+    parsed
+        .map(Some)
+        .map_err(|error| Refusal::malformed_json(format!("the body is not JSON: {error}")))
+}
+
+/// Each byte of ISO-8859-1 is the code point of the same number.
+fn from_latin_1(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| char::from(byte)).collect()
+}
+
+pub(crate) fn too_large(max_bytes: usize) -> Refusal {
+    Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the body is larger than the {max_bytes} bytes this service takes"),
+    )
+}
+
+fn took_too_long() -> Refusal {
+    Refusal::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "the body took too long to arrive",
+    )
+}
+
+/// Why the body broke off, as far as the head filter could tell.
+fn unreadable(error: &(dyn std::error::Error + 'static)) -> Refusal {
+    let kind = io_cause(error).map(io::Error::kind);
+    match kind {
+        Some(io::ErrorKind::TimedOut) => took_too_long(),
+        Some(io::ErrorKind::InvalidData) => Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "the body's chunked encoding is broken",
+        ),
+        _ => Refusal::new(StatusCode::BAD_REQUEST, "the body ended before its end"),
+    }
+}
+
+fn io_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<io::Error>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_body_is_json_or_nothing() {
+        assert_eq!(parse(b"").unwrap(), None);
+        assert_eq!(parse(b"null").unwrap(), Some(Value::Null));
+        assert_eq!(parse(b" {\"a\":1} ").unwrap(), Some(json!({"a": 1})));
+        for wrong in ["{", "{\"a\":}", "a", "{} {}", "\u{feff}"] {
+            let refusal = parse(wrong.as_bytes()).unwrap_err();
+            assert_eq!(
+                (refusal.status, refusal.reason),
+                (StatusCode::BAD_REQUEST, "BadRequest")
+            );
+            assert!(refusal.malformed_json);
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_not_utf_8_is_read_as_latin_1() {
+        assert_eq!(
+            parse(b"{\"a\":\"\xe4\xf6\"}").unwrap(),
+            Some(json!({"a": "äö"}))
+        );
+        assert_eq!(
+            parse("{\"a\":\"ä\"}".as_bytes()).unwrap(),
+            Some(json!({"a": "ä"}))
+        );
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        let deep = "[".repeat(100_000);
+        assert!(parse(deep.as_bytes()).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_bound() {
+        let whole = read_all(axum::body::Body::from("12345"), 5).await.unwrap();
+        assert_eq!(&whole[..], b"12345");
+        let refusal = read_all(axum::body::Body::from("123456"), 5)
+            .await
+            .unwrap_err();
+        assert_eq!(refusal.status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    /// A body of which no byte ever comes.
+    struct Silence;
+
+    impl http_body::Body for Silence {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
+            std::task::Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_refused() {
+        let request = Request::new(axum::body::Body::new(Silence));
+        let refusal = Body::from_request(request, &()).await.unwrap_err();
+        assert_eq!(refusal.status, StatusCode::REQUEST_TIMEOUT);
+    }
+}

@@ -1,0 +1,270 @@
+//! One connection, from its first byte to its close.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use pilvi_base::TaskGroup;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::arrival::Ends;
+use crate::filter_io::{FilterIo, Next};
+use crate::head::{Fault, UpgradeHead};
+use crate::upgrade::Wire;
+use crate::{Door, Params, Refusal, Service, Stream, Upgrade};
+
+/// Serves HTTP/1 until the client leaves, is refused, or becomes a WebSocket.
+pub(crate) async fn serve_http1(door: Arc<Door>, stream: Stream, ends: Ends, tasks: &TaskGroup) {
+    let mut io = FilterIo::new(stream, door.limits.clone());
+    loop {
+        let next = tokio::select! {
+            next = io.next() => next,
+            () = tasks.stopping() => Next::End,
+        };
+        match next {
+            Next::Request => io = serve_requests(&door, io, ends, tasks).await,
+            Next::Upgrade => {
+                if let Some((stream, head, read_ahead)) = io.into_upgrade() {
+                    hand_over(&door, stream, head, read_ahead, ends).await;
+                }
+                return;
+            }
+            Next::End => break,
+        }
+        if !io.stopped_at_upgrade() {
+            break;
+        }
+    }
+    let (mut stream, still_sending) = io.into_stream();
+    let linger = if still_sending {
+        door.limits.linger
+    } else {
+        Duration::ZERO
+    };
+    close(&mut stream, linger).await;
+}
+
+/// Runs hyper over the connection until it has answered all requests up to the end or to an upgrade.
+async fn serve_requests(
+    door: &Arc<Door>,
+    io: FilterIo<Stream>,
+    ends: Ends,
+    tasks: &TaskGroup,
+) -> FilterIo<Stream> {
+    let service = {
+        let door = door.clone();
+        service_fn(move |request| answer_filtered(door.clone(), request, ends))
+    };
+    let mut connection = http1::Builder::new()
+        .title_case_headers(true)
+        // A client that has shut down its sending side still gets its answer.
+        .half_close(true)
+        // The filter keeps the time.
+        .header_read_timeout(None)
+        .serve_connection(io, service);
+    let ended = tokio::select! {
+        ended = &mut connection => Some(ended),
+        () = tasks.stopping() => None,
+    };
+    log_end(match ended {
+        Some(ended) => ended,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    });
+    connection.into_parts().io
+}
+
+/// Serves HTTP/2 until the client leaves or has been idle for long.
+pub(crate) async fn serve_http2(door: Arc<Door>, stream: Stream, ends: Ends, tasks: &TaskGroup) {
+    let activity = Arc::new(Activity::default());
+    let idle = door.limits.idle_timeout;
+    let service = {
+        let activity = activity.clone();
+        service_fn(move |request| {
+            let working = activity.begin();
+            let answer = answer(door.clone(), request, ends);
+            async move {
+                let response = answer.await;
+                drop(working);
+                response
+            }
+        })
+    };
+    let connection = http2::Builder::new(Spawner(tasks.clone()))
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .max_header_list_size(64 << 10)
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = &mut connection => return log_end(ended),
+        () = tasks.stopping() => {}
+        () = activity.idle_for(idle) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    log_end(connection.await);
+}
+
+/// Answers a request that has passed the head filter, or the one it put in the place of a refused one.
+async fn answer_filtered(
+    door: Arc<Door>,
+    mut request: Request<Incoming>,
+    ends: Ends,
+) -> Result<Response<Body>, Infallible> {
+    if let Some(refusal) = Fault::read(request.headers_mut()) {
+        request.extensions_mut().insert(refusal);
+    }
+    answer(door, request, ends).await
+}
+
+async fn answer(
+    door: Arc<Door>,
+    request: Request<Incoming>,
+    ends: Ends,
+) -> Result<Response<Body>, Infallible> {
+    let authority = request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str());
+    let arrival = ends.arrival(authority, request.headers());
+    Ok(door.call(request.map(Body::new), arrival).await)
+}
+
+/// Gives an upgrade to whoever takes WebSockets, or says why not.
+async fn hand_over(
+    door: &Door,
+    stream: Stream,
+    head: UpgradeHead,
+    read_ahead: bytes::Bytes,
+    ends: Ends,
+) {
+    let UpgradeHead { target, headers } = head;
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let upgrade = Upgrade {
+        params: Params::decode(query, &headers),
+        arrival: ends.arrival(None, &headers),
+        target,
+        headers,
+        wire: Wire {
+            stream,
+            read_ahead,
+            manners: door.manners(Service::Mws),
+            write_timeout: door.limits.write_stall_timeout,
+            linger: door.limits.linger,
+        },
+    };
+    match (upgrade.fault(), &door.sockets) {
+        (Some(refusal), _) => upgrade.refuse(refusal).await,
+        (None, Some(sockets)) => sockets.open(upgrade).await,
+        (None, None) => {
+            let refusal = Refusal::new(
+                http::StatusCode::NOT_FOUND,
+                "there are no web sockets at this address",
+            );
+            upgrade.refuse(refusal).await;
+        }
+    }
+}
+
+/// Says goodbye. A client that is still sending gets `linger` to read our last words: a socket closed with unread
+/// input resets, and the reset overtakes the reply.
+pub(crate) async fn close(stream: &mut Stream, linger: Duration) {
+    let farewell = async {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut ignored = [0; 4096];
+        while matches!(stream.read(&mut ignored).await, Ok(read) if read > 0) {}
+    };
+    if linger.is_zero() {
+        let _ = stream.shutdown().await;
+    } else {
+        let _ = tokio::time::timeout(linger, farewell).await;
+    }
+}
+
+/// A connection that breaks is the client's business and worth a line only to whoever debugs one.
+fn log_end(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "a connection broke off"
+        );
+    }
+}
+
+/// Lets hyper start tasks in our group.
+#[derive(Clone)]
+struct Spawner(TaskGroup);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Spawner {
+    fn execute(&self, future: F) {
+        self.0.spawn("http2 stream", future);
+    }
+}
+
+/// Whether anything happens on an HTTP/2 connection.
+#[derive(Default)]
+struct Activity {
+    begun: AtomicU64,
+    finished: AtomicU64,
+}
+
+struct Working(Arc<Activity>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.finished.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Activity {
+    fn begin(self: &Arc<Self>) -> Working {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Working(self.clone())
+    }
+
+    /// Resolves when no request has begun for `period`, and none is under way. Late by up to one period, which
+    /// costs less than a timer that every request moves.
+    async fn idle_for(&self, period: Duration) {
+        let mut seen = u64::MAX;
+        loop {
+            let begun = self.begun.load(Ordering::Relaxed);
+            if begun == seen && begun == self.finished.load(Ordering::Relaxed) {
+                return;
+            }
+            seen = begun;
+            tokio::time::sleep(period).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_with_a_request_under_way_is_not_idle() {
+        let activity = Arc::new(Activity::default());
+        let period = Duration::from_secs(75);
+        let working = activity.begin();
+        let waited = tokio::time::timeout(10 * period, activity.idle_for(period)).await;
+        assert!(waited.is_err());
+        drop(working);
+        let waited = tokio::time::timeout(2 * period, activity.idle_for(period)).await;
+        assert!(waited.is_ok());
+    }
+}

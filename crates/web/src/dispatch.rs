@@ -1,0 +1,277 @@
+//! Which service a request is for.
+//!
+//! All services can live on one host, because the old clients tell them apart by headers and paths; where hosts
+//! are configured, the host alone decides.
+
+use std::collections::HashMap;
+
+use http::header::ACCESS_CONTROL_REQUEST_HEADERS;
+use http::{HeaderMap, Method};
+
+use crate::Service;
+
+/// Hosts that belong to one service each. On any other host the request itself decides.
+#[derive(Clone, Debug, Default)]
+pub struct Hosts(HashMap<String, Service>);
+
+impl Hosts {
+    /// All services on every host.
+    pub fn shared() -> Self {
+        Self::default()
+    }
+
+    /// The classic names under `domain`: `api.`, `eds.` and `mws-<datacenter>.`.
+    pub fn of_domain(domain: &str, datacenter: &str) -> Self {
+        Self::shared()
+            .with(&format!("api.{domain}"), Service::Platform)
+            .with(&format!("eds.{domain}"), Service::Eds)
+            .with(&format!("mws-{datacenter}.{domain}"), Service::Mws)
+    }
+
+    /// Gives `host`, without a port, to one service.
+    #[must_use]
+    pub fn with(mut self, host: &str, service: Service) -> Self {
+        self.0.insert(host.to_ascii_lowercase(), service);
+        self
+    }
+
+    fn owner(&self, host: &str) -> Option<Service> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0
+            .get(&without_port(host).to_ascii_lowercase())
+            .copied()
+    }
+}
+
+/// `host` of `host:port`; an IPv6 address keeps its brackets.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// Decides by host, then by the headers that only EDS clients send, then by path. `path` is in its one spelling
+/// ([`one_spelling`]).
+pub(crate) fn service_for(
+    hosts: &Hosts,
+    host: &str,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Service {
+    if let Some(owner) = hosts.owner(host) {
+        return owner;
+    }
+    if names_a_backend(method, headers) {
+        return Service::Eds;
+    }
+    service_by_path(path)
+}
+
+fn service_by_path(path: &str) -> Service {
+    let mut segments = path.split('/').skip(1);
+    match (segments.next(), segments.next()) {
+        (Some("todo"), _) => Service::Page,
+        (Some("v1"), Some("gateways")) => Service::Mws,
+        (Some("v1"), Some("instances")) if is_gateway_resource(segments.nth(1)) => Service::Mws,
+        (Some("v1"), Some(first)) if is_only_in_eds(first) => Service::Eds,
+        _ => Service::Platform,
+    }
+}
+
+/// Paths that no other service has, so that a request without its backend id is refused in EDS's words.
+fn is_only_in_eds(first: &str) -> bool {
+    matches!(
+        first,
+        "objects"
+            | "users"
+            | "usergroups"
+            | "files"
+            | "search"
+            | "auth"
+            | "webhooks"
+            | "stream_url"
+            | "object_types"
+            | "account"
+            | "session"
+    )
+}
+
+/// What a gateway has below the older address `/v1/instances/{id}` (`mws.md` §1, §3). The platform's own
+/// resources there, such as `authorizations`, stay the platform's.
+fn is_gateway_resource(name: Option<&str>) -> bool {
+    matches!(
+        name,
+        Some("websocket_uri" | "messages" | "sockets" | "webhook_receivers" | "configuration")
+    )
+}
+
+/// Only EDS clients send `Enginio-Backend-…`; a preflight asks for it instead.
+fn names_a_backend(method: &Method, headers: &HeaderMap) -> bool {
+    const PREFIX: &str = "enginio-backend-";
+    let sent = || headers.keys().any(|name| name.as_str().starts_with(PREFIX));
+    let asked = || {
+        let names = headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS).iter();
+        names
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|name| name.trim().to_ascii_lowercase().starts_with(PREFIX))
+    };
+    sent() || (method == Method::OPTIONS && asked())
+}
+
+/// The one spelling of a path: no doubled slash, none at the end. `None` when it already has it.
+///
+/// Clients send `/v1/objects/todos/` and mean `/v1/objects/todos`; they follow no redirect.
+pub(crate) fn one_spelling(path: &str) -> Option<String> {
+    let tidy = path.starts_with('/') && (path.len() == 1 || !path.ends_with('/'));
+    if tidy && !path.contains("//") {
+        return None;
+    }
+    let segments = path.split('/').filter(|segment| !segment.is_empty());
+    let mut spelled = String::with_capacity(path.len());
+    for segment in segments {
+        spelled.push('/');
+        spelled.push_str(segment);
+    }
+    if spelled.is_empty() {
+        spelled.push('/');
+    }
+    Some(spelled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for &(name, value) in pairs {
+            map.insert(name, value.parse().unwrap());
+        }
+        map
+    }
+
+    fn on_shared(method: &Method, path: &str, pairs: &[(&'static str, &'static str)]) -> Service {
+        service_for(
+            &Hosts::shared(),
+            "127.0.0.1:8080",
+            method,
+            path,
+            &headers(pairs),
+        )
+    }
+
+    #[test]
+    fn on_a_shared_host_the_path_decides() {
+        use Service::{Eds, Mws, Page, Platform};
+        let table = [
+            ("/", Platform),
+            ("/v1", Platform),
+            ("/v1/user", Platform),
+            ("/v1/user/accounts", Platform),
+            ("/v1/user/ssh_keys", Platform),
+            ("/v1/accounts", Platform),
+            ("/v1/accounts/1/authorizations", Platform),
+            ("/v1/authorizations", Platform),
+            ("/v1/datacenters", Platform),
+            ("/v1/instances/53ff", Platform),
+            ("/v1/instances/53ff/authorizations", Platform),
+            ("/v1/instances/53ff/websocket_uri", Mws),
+            ("/v1/instances/53ff/messages", Mws),
+            ("/v1/instances/53ff/sockets", Mws),
+            ("/v1/instances/53ff/sockets/7", Mws),
+            ("/v1/instances/53ff/webhook_receivers/enginio", Mws),
+            ("/v1/instances/53ff/configuration", Mws),
+            ("/v1/gateways/53ff/messages", Mws),
+            ("/v1/gateways", Mws),
+            ("/v1/objects/todos", Eds),
+            ("/v1/objects", Eds),
+            ("/v1/users", Eds),
+            ("/v1/users/53ff/access", Eds),
+            ("/v1/usergroups/53ff/members", Eds),
+            ("/v1/files/53ff", Eds),
+            ("/v1/search", Eds),
+            ("/v1/auth/identity", Eds),
+            ("/v1/auth/oauth2/token", Eds),
+            ("/v1/webhooks/53ff/deliveries", Eds),
+            ("/v1/stream_url", Eds),
+            ("/v1/object_types", Eds),
+            ("/v1/account/apps", Eds),
+            ("/v1/session", Eds),
+            ("/v1/objectsx", Platform),
+            ("/todo", Page),
+            ("/todo/app.js", Page),
+            ("/todos", Platform),
+        ];
+        for (path, service) in table {
+            assert_eq!(on_shared(&Method::GET, path, &[]), service, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_backend_header_means_eds_on_any_path() {
+        let id = [("enginio-backend-id", "51cdbc08989e975ec300772a")];
+        for path in ["/v1/user", "/v1/anything", "/v1/instances/1/messages"] {
+            assert_eq!(on_shared(&Method::GET, path, &id), Service::Eds, "{path}");
+        }
+        let session = [("enginio-backend-session", "x")];
+        assert_eq!(on_shared(&Method::GET, "/v1/user", &session), Service::Eds);
+    }
+
+    #[test]
+    fn a_preflight_that_asks_for_a_backend_header_means_eds() {
+        let asked = [(
+            "access-control-request-headers",
+            "authorization, Enginio-Backend-Id",
+        )];
+        assert_eq!(
+            on_shared(&Method::OPTIONS, "/v1/user", &asked),
+            Service::Eds
+        );
+        assert_eq!(
+            on_shared(&Method::GET, "/v1/user", &asked),
+            Service::Platform
+        );
+        let other = [("access-control-request-headers", "authorization")];
+        assert_eq!(
+            on_shared(&Method::OPTIONS, "/v1/user", &other),
+            Service::Platform
+        );
+    }
+
+    #[test]
+    fn a_configured_host_decides_alone() {
+        let hosts = Hosts::of_domain("example.org", "eu-1");
+        let id = headers(&[("enginio-backend-id", "51cdbc08989e975ec300772a")]);
+        let table = [
+            ("api.example.org", Service::Platform),
+            ("API.Example.org:8443", Service::Platform),
+            ("mws-eu-1.example.org", Service::Mws),
+            ("eds.example.org:80", Service::Eds),
+            ("other.example.org", Service::Eds),
+            ("[::1]:8080", Service::Eds),
+        ];
+        for (host, service) in table {
+            let found = service_for(&hosts, host, &Method::GET, "/v1/user", &id);
+            assert_eq!(found, service, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_path_has_one_spelling() {
+        for (path, spelled) in [
+            ("/v1/objects/todos/", Some("/v1/objects/todos")),
+            ("/v1//objects///todos", Some("/v1/objects/todos")),
+            ("//", Some("/")),
+            ("", Some("/")),
+            ("/", None),
+            ("/v1/objects/todos", None),
+        ] {
+            assert_eq!(one_spelling(path).as_deref(), spelled, "{path}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! One request, from arrival to reply.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
+use pilvi_model::Error;
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+use tracing::Instrument;
+
+use crate::arrival::REQUEST_ID;
+use crate::body::{BodyBounds, too_large};
+use crate::dispatch::{one_spelling, service_for};
+use crate::site::Unclaimed;
+use crate::{Arrival, Hosts, Limits, Manners, Refusal, Service, Site, Sockets};
+
+/// The one entrance to all services.
+///
+/// Built once at start, then shared by every listener and by whoever calls a service in process.
+pub struct Door {
+    pub(crate) limits: Limits,
+    hosts: Hosts,
+    sites: HashMap<Service, Site>,
+    pub(crate) sockets: Option<Arc<dyn Sockets>>,
+    /// One permit for each connection that may be open.
+    pub(crate) connections: Arc<Semaphore>,
+}
+
+impl Door {
+    /// A door without services: every path is refused until [`Door::site`] adds some.
+    pub fn new(hosts: Hosts, limits: Limits) -> Self {
+        let connections = Arc::new(Semaphore::new(limits.connections_max));
+        Self {
+            limits,
+            hosts,
+            sites: HashMap::new(),
+            sockets: None,
+            connections,
+        }
+    }
+
+    /// Adds a service.
+    #[must_use]
+    pub fn site(mut self, service: Service, site: Site) -> Self {
+        self.sites.insert(service, site);
+        self
+    }
+
+    /// Says who takes the WebSockets. Without it an upgrade is refused.
+    #[must_use]
+    pub fn sockets(mut self, sockets: Arc<dyn Sockets>) -> Self {
+        self.sockets = Some(sockets);
+        self
+    }
+
+    /// Answers a request. Requests over the network and in process take the same way through here.
+    pub async fn call(&self, mut request: Request<Body>, arrival: Arrival) -> Response<Body> {
+        let started = Instant::now();
+        respell(&mut request);
+        let method = request.method().clone();
+        let version = request.version();
+        let path = request.uri().path();
+        let service = service_for(&self.hosts, &arrival.host, &method, path, request.headers());
+        let manners = self.manners(service);
+        let asked = manners.cors().asked(&method, request.headers());
+        let span = tracing::info_span!("request", id = %arrival.request_id, %method, path);
+
+        // A request that the head filter refused does not even get a preflight's answer.
+        let refused = request.extensions_mut().remove::<Refusal>();
+        let mut response = match (refused, asked.preflight()) {
+            (Some(refusal), _) => refusal.into_response(),
+            (None, Some(response)) => response,
+            (None, None) => {
+                request.extensions_mut().insert(arrival.clone());
+                self.route(service, request).instrument(span.clone()).await
+            }
+        };
+
+        let _entered = span.enter();
+        dress(&*manners, &mut response);
+        asked.sign(response.headers_mut());
+        finish(&mut response, &method, version, &arrival);
+        tracing::info!(
+            target: "pilvi::request",
+            status = response.status().as_u16(),
+            duration_us = started.elapsed().as_micros() as u64,
+            "answered"
+        );
+        response
+    }
+
+    /// Lets the service's router answer, within the service's bounds. A panic becomes a 500.
+    async fn route(&self, service: Service, mut request: Request<Body>) -> Response {
+        let Some(site) = self.sites.get(&service) else {
+            return StatusCode::NOT_FOUND.into_response();
+        };
+        let bounds = BodyBounds {
+            max_bytes: site.manners.body_max_bytes(),
+            timeout: self.limits.body_timeout,
+        };
+        // A body that is announced as too large is refused before a byte of it is read.
+        if http_body::Body::size_hint(request.body()).lower() > bounds.max_bytes as u64 {
+            return too_large(bounds.max_bytes).into_response();
+        }
+        request.extensions_mut().insert(bounds);
+        let answer = Box::pin(site.router.clone().oneshot(request));
+        match CatchPanic(answer).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(panic) => Refusal::from(Error::internal(panic_message(&*panic))).into_response(),
+        }
+    }
+
+    pub(crate) fn manners(&self, service: Service) -> Arc<dyn Manners> {
+        match self.sites.get(&service) {
+            Some(site) => site.manners.clone(),
+            None => Arc::new(Unclaimed),
+        }
+    }
+}
+
+/// Brings the path into its one spelling and keeps the query.
+fn respell(request: &mut Request<Body>) {
+    let Some(path) = one_spelling(request.uri().path()) else {
+        return;
+    };
+    let spelled = match request.uri().query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    let mut parts = request.uri().clone().into_parts();
+    if let Ok(target) = spelled.parse::<PathAndQuery>() {
+        parts.path_and_query = Some(target);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+}
+
+/// Puts a refusal into the service's words. An error without a JSON body comes from the router itself (no such
+/// path, wrong method, unreadable path) and is dressed too.
+fn dress(manners: &dyn Manners, response: &mut Response) {
+    let refusal = match response.extensions_mut().remove::<Refusal>() {
+        Some(refusal) => refusal,
+        None if is_bare_error(response) => bare_refusal(response.status()),
+        None => return,
+    };
+    if refusal.status.is_server_error() {
+        log_fault(&refusal);
+    }
+    let (status, body) = manners.dress(&refusal);
+    *response.status_mut() = status;
+    *response.body_mut() = Body::from(body.to_string());
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    refusal.add_headers(response);
+}
+
+fn is_bare_error(response: &Response) -> bool {
+    let status = response.status();
+    let json = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    (status.is_client_error() || status.is_server_error()) && !json
+}
+
+fn bare_refusal(status: StatusCode) -> Refusal {
+    let message = match status {
+        StatusCode::NOT_FOUND => "there is nothing at this path",
+        StatusCode::METHOD_NOT_ALLOWED => "this path does not take this method; see Allow",
+        status if status.is_server_error() => {
+            "something went wrong on the server; its log has the details"
+        }
+        _ => "the request cannot be understood",
+    };
+    Refusal::new(status, message)
+}
+
+/// The one place where a fault of ours is logged, with all that led to it.
+fn log_fault(refusal: &Refusal) {
+    let mut causes = Vec::new();
+    let mut next = refusal.source().and_then(std::error::Error::source);
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    let cause = causes.join(": ");
+    if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
+        tracing::warn!(cause, message = refusal.message, "not available");
+    } else {
+        tracing::error!(cause, "a request failed through a fault of ours");
+    }
+}
+
+/// The headers that every reply has, whoever wrote it.
+fn finish(response: &mut Response, method: &Method, version: Version, arrival: &Arrival) {
+    let status = response.status();
+    let length = http_body::Body::size_hint(response.body()).exact();
+    let bodiless = status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED;
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(arrival.request_id.as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if bodiless {
+        headers.remove(CONTENT_LENGTH);
+    } else if let Some(length) = length
+        && !headers.contains_key(CONTENT_LENGTH)
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    // What is left of the body is not read, so the connection cannot be used again.
+    let unread = matches!(
+        status,
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT
+    );
+    if unread && version < Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if method == Method::HEAD {
+        *response.body_mut() = Body::empty();
+    }
+}
+
+/// A future whose panic is an outcome like another, so that one request cannot take its connection with it.
+struct CatchPanic<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for CatchPanic<F> {
+    type Output = Result<F::Output, Box<dyn Any + Send>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // The future is dropped after a panic and never polled again, so nobody sees its broken state.
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("a handler panicked: {}", text.unwrap_or("no message"))
+}

@@ -1,0 +1,42 @@
+//! The doors of the network: what stands between a socket and the services.
+//!
+//! A connection's bytes pass the head filter ([`head`]), hyper, then [`Door`], which finds the service a request
+//! is for, lets its router answer, and sends the answer out in that service's own shape. A WebSocket upgrade
+//! leaves before hyper and is handed over with its socket ([`Upgrade`]). Nothing here knows what a service does,
+//! and nothing here may answer a request with an empty or unexplained error.
+//!
+//! Start reading at `door.rs`: one request, from arrival to reply.
+
+mod arrival;
+mod authorization;
+mod body;
+pub mod ca;
+mod chunked;
+mod conn;
+mod cors;
+mod dispatch;
+mod door;
+mod filter_io;
+pub mod head;
+mod limits;
+mod params;
+mod refusal;
+mod reply;
+mod serve;
+mod site;
+mod stream;
+mod upgrade;
+
+pub use arrival::Arrival;
+pub use authorization::{Scheme, bearer, has_authorization};
+pub use body::Body;
+pub use cors::Cors;
+pub use dispatch::Hosts;
+pub use door::Door;
+pub use limits::Limits;
+pub use params::Params;
+pub use refusal::Refusal;
+pub use reply::Reply;
+pub use site::{Manners, Service, Site};
+pub use stream::Stream;
+pub use upgrade::{Socket, Sockets, Upgrade};

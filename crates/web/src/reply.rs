@@ -1,0 +1,67 @@
+//! What a handler answers: JSON with a status, and nothing else.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use pilvi_model::Error;
+use serde::Serialize;
+
+use crate::Refusal;
+
+/// A JSON answer. It always has a `Content-Type` and is never empty, because old clients fail on either
+/// (`platform.md` §2).
+#[derive(Debug)]
+pub struct Reply(Result<Json, Refusal>);
+
+#[derive(Debug)]
+struct Json {
+    status: StatusCode,
+    text: String,
+}
+
+impl Reply {
+    /// `value` as JSON. A value that cannot be written as JSON is a fault of ours and becomes a 500.
+    pub fn json(status: StatusCode, value: &(impl Serialize + ?Sized)) -> Self {
+        let text = serde_json::to_string(value);
+        Self(
+            text.map(|text| Json { status, text })
+                .map_err(|error| Error::internal(error).into()),
+        )
+    }
+
+    /// 200 with `value`.
+    pub fn ok(value: &(impl Serialize + ?Sized)) -> Self {
+        Self::json(StatusCode::OK, value)
+    }
+
+    /// 201 with `value`.
+    pub fn created(value: &(impl Serialize + ?Sized)) -> Self {
+        Self::json(StatusCode::CREATED, value)
+    }
+
+    /// JSON text that is already written.
+    pub fn raw(status: StatusCode, text: String) -> Self {
+        Self(Ok(Json { status, text }))
+    }
+
+    /// 200 with `{}`: done, and nothing to tell.
+    pub fn empty() -> Self {
+        Self::raw(StatusCode::OK, "{}".to_owned())
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        let Json { status, text } = match self.0 {
+            Ok(json) => json,
+            Err(refusal) => return refusal.into_response(),
+        };
+        let length = HeaderValue::from(text.len());
+        let mut response = Response::new(axum::body::Body::from(text));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_LENGTH, length);
+        response
+    }
+}

@@ -1,0 +1,138 @@
+//! The listeners: taking connections, no more than can be served, until it is time to stop.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilvi_base::TaskGroup;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::arrival::Ends;
+use crate::conn::{serve_http1, serve_http2};
+use crate::{Door, Stream};
+
+/// How long a listener rests when the machine is out of file descriptors or memory.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a connection beyond the bound gets. Written without reading the request, so it fits any service.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
+    Content-Length: 152\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
+    {\"error\":{\"reason\":\"Unavailable\",\"message\":\"too many connections\"},\
+    \"errors\":[{\"reason\":\"Unavailable\",\"message\":\"too many connections; try again soon\"}]}";
+
+impl Door {
+    /// Takes connections from `listener`, under TLS when `tls` is given, until `tasks` is told to stop. Each
+    /// connection is a task of the group; a stopping group lets requests under way finish.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        tasks: TaskGroup,
+    ) {
+        let tls = tls.map(TlsAcceptor::from);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = tasks.stopping() => return,
+            };
+            match accepted {
+                Ok((stream, _)) => self.admit(stream, tls.clone(), &tasks),
+                Err(error) if is_the_clients(&error) => {}
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "could not take a connection; trying again shortly"
+                    );
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Starts serving a connection, or turns it away when there are too many.
+    fn admit(self: &Arc<Self>, stream: TcpStream, tls: Option<TlsAcceptor>, tasks: &TaskGroup) {
+        let Ok(permit) = self.connections.clone().try_acquire_owned() else {
+            tracing::warn!("a connection was turned away: there are too many");
+            if tls.is_none() {
+                turn_away(stream);
+            }
+            return;
+        };
+        let (door, group) = (self.clone(), tasks.clone());
+        tasks.spawn("connection", async move {
+            if let Err(error) = door.serve_connection(stream, tls, &group).await {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "a connection broke off"
+                );
+            }
+            drop(permit);
+        });
+    }
+
+    async fn serve_connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        tls: Option<TlsAcceptor>,
+        tasks: &TaskGroup,
+    ) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let ends = Ends {
+            secure: tls.is_some(),
+            peer: stream.peer_addr()?,
+            local: stream.local_addr()?,
+        };
+        let Some(tls) = tls else {
+            serve_http1(self, Stream::Plain(stream), ends, tasks).await;
+            return Ok(());
+        };
+        let handshake = tokio::time::timeout(self.limits.handshake_timeout, tls.accept(stream));
+        let stream = tokio::select! {
+            done = handshake => done.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??,
+            () = tasks.stopping() => return Ok(()),
+        };
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let stream = Stream::Tls(Box::new(stream));
+        if http2 {
+            serve_http2(self, stream, ends, tasks).await;
+        } else {
+            serve_http1(self, stream, ends, tasks).await;
+        }
+        Ok(())
+    }
+}
+
+/// One attempt to say why, without waiting for anybody.
+fn turn_away(stream: TcpStream) {
+    let _ = stream.try_write(FULL);
+    // What has arrived is taken off, because a socket closed with unread input resets and the reply is lost.
+    let _ = stream.try_read(&mut [0; 4096]);
+    if let Ok(stream) = stream.into_std() {
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+/// Errors of one connection that went away before it was taken.
+fn is_the_clients(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reply_to_one_too_many_has_its_length() {
+        let text = std::str::from_utf8(FULL).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+        serde_json::from_str::<serde_json::Value>(body).unwrap();
+    }
+}

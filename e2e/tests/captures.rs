@@ -1,0 +1,526 @@
+//! Replays what old clients were recorded to send, byte for byte, against the real server.
+//!
+//! One table says for every recorded request how it must be answered, or why it cannot be yet. A request without a row
+//! and a row without a request both fail, so nothing is forgotten and nothing rots.
+
+use pilvi_e2e::api::{Backend, Cloud, text};
+use pilvi_e2e::captures::{self, Captured};
+use pilvi_e2e::http::{Connection, Reply, Request};
+use pilvi_e2e::server::Server;
+use pilvi_e2e::shape;
+use serde_json::{Value, json};
+
+/// What becomes of a recorded request.
+#[derive(Clone, Copy)]
+enum Fate {
+    /// It is sent, and its reply is given to this check.
+    Replay(fn(&Replayed<'_>)),
+    /// What it asks for does not exist yet, for this reason.
+    NotYet(&'static str),
+}
+
+use Fate::{NotYet, Replay};
+
+/// A method, or `*`; a target as it was recorded, or its beginning with `*` at the end; and what becomes of it.
+/// The first row that fits counts.
+type Row = (&'static str, &'static str, Fate);
+
+const QT_LIBRARY: &[Row] = &[
+    (
+        "GET",
+        "/v1/objects/CustomObject1?limit=1",
+        Replay(lists_one),
+    ),
+    (
+        "GET",
+        "/v1/objects/todos?q=%7B%22completed%22:true%7D",
+        Replay(lists_completed),
+    ),
+    ("GET", "/v1/objects/CustomObject1", Replay(lists_all)),
+    ("GET", "/v1/objects/todos/<24 hex>", Replay(reads_one)),
+    ("POST", "/v1/objects/*", Replay(creates)),
+    (
+        "PUT",
+        "/v1/objects/todos/INVALID_ID",
+        Replay(finds_no_such_object),
+    ),
+    ("PUT", "/v1/objects/CustomObject1/<24 hex>", Replay(updates)),
+    (
+        "DELETE",
+        "/v1/objects/CustomObject1/<24 hex>",
+        Replay(deletes),
+    ),
+    (
+        "*",
+        "/v1/account/auth/*",
+        NotYet("the account login of the old console comes with users and sessions"),
+    ),
+    (
+        "*",
+        "/v1/account/apps*",
+        NotYet("the apps of the old console come with the schema calls"),
+    ),
+    (
+        "*",
+        "/v1/object_types",
+        NotYet("schema calls come later; types are made by the first insert"),
+    ),
+    (
+        "*",
+        "/v1/auth/oauth2/token",
+        NotYet("user logins come with users"),
+    ),
+    (
+        "*",
+        "/v1/usergroups/<24 hex>/members*",
+        NotYet("members come with usergroups"),
+    ),
+    ("*", "/v1/usergroups*", NotYet("usergroups come with users")),
+    ("*", "/v1/users*", NotYet("users come with access lists")),
+    ("GET", "/v1/search*", NotYet("full-text search comes later")),
+    (
+        "GET",
+        "/v1/stream_url*",
+        NotYet("the notification stream comes later"),
+    ),
+    (
+        "GET",
+        "/v1/files/<24 hex>/download_url",
+        NotYet("downloads come with files"),
+    ),
+    ("POST", "/v1/files", NotYet("uploads come with files")),
+];
+
+const RUBY_CLI: &[Row] = &[
+    ("GET", "/v1/user/accounts", Replay(lists_accounts)),
+    ("GET", "/v1/user/accounts?", Replay(lists_accounts)),
+    ("POST", "/v1/accounts?", Replay(creates_account)),
+    ("GET", "/v1/accounts/c1", Replay(shows_account)),
+    (
+        "GET",
+        "/v1/accounts/c1/authorizations",
+        Replay(lists_account_tokens),
+    ),
+    (
+        "GET",
+        "/v1/accounts/c1/instances?provider=eds",
+        Replay(lists_backends),
+    ),
+    (
+        "GET",
+        "/v1/accounts/c1/instances?provider=mar",
+        Replay(lists_nothing),
+    ),
+    (
+        "GET",
+        "/v1/accounts/c1/instances?provider=mdb",
+        Replay(lists_nothing),
+    ),
+    (
+        "POST",
+        "/v1/accounts/c1/instances?",
+        Replay(refuses_provider),
+    ),
+    ("GET", "/v1/datacenters", Replay(lists_datacenters)),
+    (
+        "GET",
+        "/v1/instances/mar-eu-1-abcd1234",
+        Replay(finds_no_such_instance),
+    ),
+    (
+        "GET",
+        "/v1/instances/mdb-eu-1-abcd1234",
+        Replay(finds_no_such_instance),
+    ),
+    (
+        "*",
+        "/v1/user/ssh_keys*",
+        NotYet("SSH keys come with the application runtime"),
+    ),
+    (
+        "*",
+        "/v1/apps/*",
+        NotYet("the application runtime comes later"),
+    ),
+    (
+        "*",
+        "/v1/services/*",
+        NotYet("managed databases come later"),
+    ),
+    (
+        "*",
+        "/v1/vpn_containers/*",
+        NotYet("the VPN comes with managed databases"),
+    ),
+    (
+        "*",
+        "/v1/vpn_containers?",
+        NotYet("the VPN comes with managed databases"),
+    ),
+    (
+        "PUT",
+        "/put/slug?sig=1",
+        NotYet("slug uploads come with the application runtime"),
+    ),
+];
+
+#[test]
+fn the_qt_library_is_answered() {
+    let server = Server::demo();
+    replay_all(&World::new(&server), &captures::qt_library(), QT_LIBRARY);
+    server.stop();
+}
+
+#[test]
+fn the_ruby_command_line_is_answered() {
+    let server = Server::demo();
+    replay_all(&World::new(&server), &captures::ruby_cli(), RUBY_CLI);
+    server.stop();
+}
+
+/// What the placeholders of the recordings stand for.
+struct World {
+    http: std::net::SocketAddr,
+    cloud: Cloud,
+    account_token: String,
+    backend: Backend,
+}
+
+/// A request as it was sent, and what came back.
+struct Replayed<'a> {
+    world: &'a World,
+    captured: &'a Captured,
+    /// The object that `<24 hex>` in the target stands for.
+    object: Option<Value>,
+    reply: Reply,
+}
+
+impl World {
+    #[track_caller]
+    fn new(server: &Server) -> Self {
+        let cloud = server.cloud();
+        let account_token = account_token(&cloud);
+        Self {
+            http: server.http,
+            account_token,
+            backend: cloud.create_backend("replay"),
+            cloud,
+        }
+    }
+
+    /// Sends a recorded request and gives its reply to `check`.
+    #[track_caller]
+    fn replay(&self, captured: &Captured, check: fn(&Replayed<'_>)) {
+        let object = captured
+            .target
+            .contains("<24 hex>")
+            .then(|| self.existing_object(captured));
+        let object_id = object
+            .as_ref()
+            .map_or_else(String::new, |object| text(object, "/id"));
+        let mut connection = Connection::open(self.http);
+        connection.write(
+            &self
+                .with_backend(captured)
+                .bytes(|text| self.fill(text, &object_id)),
+        );
+        let reply = connection.reply();
+        check(&Replayed {
+            world: self,
+            captured,
+            object,
+            reply,
+        });
+    }
+
+    /// In the backend header the placeholder is the backend; elsewhere it is an object.
+    fn with_backend(&self, captured: &Captured) -> Captured {
+        let mut captured = captured.clone();
+        for (name, value) in &mut captured.headers {
+            if name == "Enginio-Backend-Id" {
+                value.clone_from(&self.backend.id);
+            }
+        }
+        captured
+    }
+
+    fn fill(&self, text: &str, object_id: &str) -> String {
+        text.replace("HOST:PORT", &self.http.to_string())
+            .replace("<24 hex>", object_id)
+            .replace("<32 hex>", "00112233445566778899aabbccddeeff")
+            .replace("Bearer PAT1", &format!("Bearer {}", self.cloud.token))
+            .replace("Bearer CT", &format!("Bearer {}", self.account_token))
+            .replace(
+                "/accounts/c1",
+                &format!("/accounts/{}", self.cloud.account_id),
+            )
+    }
+
+    /// An object of the type that the target names, for a request that needs one.
+    #[track_caller]
+    fn existing_object(&self, captured: &Captured) -> Value {
+        let object_type = captured
+            .target
+            .split('/')
+            .nth(3)
+            .expect("a target with an id names its type");
+        self.backend
+            .create(object_type, &json!({"title": "before", "kept": true}))
+    }
+}
+
+/// The account token of an account; made where there is none, as the Ruby client does.
+#[track_caller]
+fn account_token(cloud: &Cloud) -> String {
+    let path = format!("/v1/accounts/{}/authorizations", cloud.account_id);
+    let list = || cloud.send(Request::get(&*path)).must_be(200);
+    if shape::results(&list()).is_empty() {
+        cloud.send(Request::post(&*path).body("{}")).must_be(201);
+    }
+    text(&list(), "/results/0/access_token")
+}
+
+#[track_caller]
+fn replay_all(world: &World, recorded: &[Captured], rows: &[Row]) {
+    let mut used = vec![false; rows.len()];
+    for captured in recorded {
+        let fits = rows.iter().position(|row| row_fits(row, captured));
+        let index =
+            fits.unwrap_or_else(|| panic!("no row says what becomes of {}", captured.name()));
+        used[index] = true;
+        if let (_, _, Replay(check)) = rows[index] {
+            world.replay(captured, check);
+        }
+    }
+    let unused: Vec<_> = rows
+        .iter()
+        .zip(used)
+        .filter(|(_, used)| !used)
+        .map(|(row, _)| (row.0, row.1))
+        .collect();
+    // The reasons are there to be read; a row that covers nothing has outlived its reason.
+    assert!(
+        unused.is_empty(),
+        "rows without a recorded request: {unused:?}"
+    );
+    assert!(
+        rows.iter().all(|(_, _, fate)| !matches!(fate, NotYet(""))),
+        "every row that waits says for what"
+    );
+}
+
+fn row_fits(&(method, target, _): &Row, captured: &Captured) -> bool {
+    let target_fits = match target.strip_suffix('*') {
+        Some(beginning) => captured.target.starts_with(beginning),
+        None => captured.target == target,
+    };
+    target_fits && (method == "*" || method == captured.method)
+}
+
+impl Replayed<'_> {
+    #[track_caller]
+    fn must_be(&self, status: u16) -> Value {
+        assert_eq!(
+            self.reply.status,
+            status,
+            "{}: {}",
+            self.captured.name(),
+            self.reply.text()
+        );
+        self.reply.must_be(status)
+    }
+
+    fn sent(&self) -> Value {
+        serde_json::from_str(&self.captured.body).unwrap_or_default()
+    }
+}
+
+// The Qt library.
+
+fn lists_all(replayed: &Replayed<'_>) {
+    let reply = replayed.must_be(200);
+    for object in shape::list(&reply, &json!({})) {
+        shape::object(object, "objects.CustomObject1", &json!({}));
+    }
+}
+
+fn lists_one(replayed: &Replayed<'_>) {
+    for title in ["a", "b"] {
+        replayed
+            .world
+            .backend
+            .create("CustomObject1", &json!({"title": title}));
+    }
+    let again = replayed
+        .world
+        .backend
+        .send(Request::get(&*replayed.captured.target))
+        .must_be(200);
+    assert_eq!(shape::list(&again, &json!({})).len(), 1);
+    let reply = replayed.must_be(200);
+    assert!(shape::list(&reply, &json!({})).len() <= 1);
+    assert_eq!(reply["query"]["limit"], 1);
+}
+
+fn lists_completed(replayed: &Replayed<'_>) {
+    replayed
+        .world
+        .backend
+        .create("todos", &json!({"completed": true}));
+    replayed
+        .world
+        .backend
+        .create("todos", &json!({"completed": false}));
+    let filter = json!({"completed": true});
+    shape::list(&replayed.must_be(200), &filter);
+    let again = replayed
+        .world
+        .backend
+        .send(Request::get(&*replayed.captured.target))
+        .must_be(200);
+    let found = shape::list(&again, &filter);
+    assert!(
+        !found.is_empty() && found.iter().all(|object| object["completed"] == true),
+        "{again}"
+    );
+}
+
+fn reads_one(replayed: &Replayed<'_>) {
+    assert_eq!(Some(replayed.must_be(200)), replayed.object);
+}
+
+fn creates(replayed: &Replayed<'_>) {
+    let (sent, created) = (replayed.sent(), replayed.must_be(201));
+    shape::object(&created, &text(&sent, "/objectType"), &sent);
+    assert_eq!(created["createdAt"], created["updatedAt"]);
+}
+
+fn finds_no_such_object(replayed: &Replayed<'_>) {
+    shape::eds_error(&replayed.reply, 404, "NotFound");
+}
+
+/// The client sends back the whole object; what belongs to the server stays the server's.
+fn updates(replayed: &Replayed<'_>) {
+    let (sent, updated) = (replayed.sent(), replayed.must_be(200));
+    let before = replayed
+        .object
+        .as_ref()
+        .expect("an update has an object in its target");
+    for key in ["id", "objectType", "createdAt", "kept"] {
+        assert_eq!(updated[key], before[key], "{key}");
+    }
+    for key in ["title", "count"] {
+        if let Some(value) = sent.get(key) {
+            assert_eq!(&updated[key], value, "{key}");
+        }
+    }
+    assert!(
+        text(&updated, "/updatedAt") > text(before, "/updatedAt"),
+        "updatedAt grows strictly"
+    );
+}
+
+fn deletes(replayed: &Replayed<'_>) {
+    assert_eq!(replayed.must_be(200), json!({}));
+}
+
+// The Ruby command line.
+
+fn lists_accounts(replayed: &Replayed<'_>) {
+    if replayed
+        .captured
+        .headers
+        .iter()
+        .any(|(_, value)| value == "Bearer X")
+    {
+        shape::error(&replayed.reply, 401, "AccessDenied");
+        return;
+    }
+    let reply = replayed.must_be(200);
+    let own = &replayed.world.cloud.account_id;
+    let account = shape::results(&reply)
+        .iter()
+        .find(|account| account["id"] == **own)
+        .expect("the operator's own account is listed");
+    is_account(account);
+}
+
+fn is_account(account: &Value) {
+    assert!(!text(account, "/name").is_empty());
+    assert_eq!(
+        account["datacenter"]["id"], "eu-1",
+        "the client reads an object here: {account}"
+    );
+}
+
+fn creates_account(replayed: &Replayed<'_>) {
+    let account = replayed.must_be(201);
+    is_account(&account);
+    assert_eq!(account["name"], "my new cloud");
+    assert_eq!(account["vpc"], true);
+}
+
+fn shows_account(replayed: &Replayed<'_>) {
+    let account = replayed.must_be(200);
+    is_account(&account);
+    assert_eq!(account["id"], *replayed.world.cloud.account_id);
+}
+
+fn lists_account_tokens(replayed: &Replayed<'_>) {
+    let reply = replayed.must_be(200);
+    assert_eq!(
+        reply["results"][0]["access_token"],
+        *replayed.world.account_token
+    );
+}
+
+fn lists_backends(replayed: &Replayed<'_>) {
+    let reply = replayed.must_be(200);
+    let instances = shape::results(&reply);
+    assert!(
+        instances
+            .iter()
+            .any(|instance| instance["id"] == *replayed.world.backend.id),
+        "{reply}"
+    );
+    for instance in instances {
+        assert!(shape::is_hex(&text(instance, "/id"), 24));
+        assert!(instance["name"].is_string());
+        assert!(
+            instance["tags"].is_array(),
+            "null tags crash this client: {instance}"
+        );
+    }
+}
+
+fn lists_nothing(replayed: &Replayed<'_>) {
+    assert_eq!(replayed.must_be(200)["results"], json!([]));
+}
+
+/// Applications and databases cannot be made yet, and the answer says so.
+fn refuses_provider(replayed: &Replayed<'_>) {
+    shape::invalid(&replayed.reply, "serviceProviderId");
+}
+
+fn lists_datacenters(replayed: &Replayed<'_>) {
+    let reply = replayed.must_be(200);
+    let datacenter = shape::results(&reply)
+        .iter()
+        .find(|datacenter| datacenter["id"] == "eu-1")
+        .expect("the default datacenter is listed");
+    assert!(datacenter["description"].is_string());
+    let services = datacenter["services"].as_array();
+    for service in services.expect("a datacenter lists its services") {
+        assert!(service["id"].is_string());
+        let url = text(service, "/url");
+        // The client appends /v1/… itself.
+        assert!(
+            url.starts_with("http") && !url.ends_with('/') && !url.ends_with("/v1"),
+            "{url}"
+        );
+    }
+}
+
+fn finds_no_such_instance(replayed: &Replayed<'_>) {
+    shape::error(&replayed.reply, 404, "NotFound");
+}

@@ -1,0 +1,103 @@
+//! What the documents and `pilvi demo` tell people to paste, pasted.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use pilvi_e2e::paste;
+use pilvi_e2e::process::Process;
+use pilvi_e2e::server::{Options, Server};
+use pilvi_e2e::{api::text, skip};
+
+/// The ports that `demo` takes unless it is told otherwise; the README's lines name them.
+const DEFAULT_HTTP: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
+const DEFAULT_HTTPS: ([u8; 4], u16) = ([127, 0, 0, 1], 8443);
+
+/// How long `demo` may take until it has printed its last line.
+const PRINT_WITHIN: Duration = Duration::from_secs(60);
+
+/// Marked blocks of the README run in one shell, in order, with what `demo` printed in the variables `ACCOUNT_ID`,
+/// `TOKEN`, `BACKEND_ID`, `BACKEND_TOKEN`, `GATEWAY_ID`, `GATEWAY_TOKEN` and `CA`.
+#[test]
+fn the_readme_works_as_written() {
+    if !has_curl() || !is_free(DEFAULT_HTTP) || !is_free(DEFAULT_HTTPS) {
+        return;
+    }
+    let readme =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md"))
+            .unwrap();
+    let blocks = paste::marked_blocks(&readme);
+    assert!(
+        !blocks.is_empty(),
+        "the README marks no block with <!-- test: run -->"
+    );
+
+    let server = Server::start(&Options {
+        http: DEFAULT_HTTP.into(),
+        https: DEFAULT_HTTPS.into(),
+        ..Options::demo()
+    });
+    let (cloud, backend, gateway) = (server.cloud(), server.backend(), server.gateway());
+    paste::run(
+        &blocks.join("\n"),
+        &[
+            ("ACCOUNT_ID", &cloud.account_id),
+            ("TOKEN", &cloud.token),
+            ("BACKEND_ID", &backend.id),
+            ("BACKEND_TOKEN", &backend.token),
+            ("GATEWAY_ID", &gateway.id),
+            ("GATEWAY_TOKEN", &gateway.token),
+            ("CA", &text(&server.ready, "/ca")),
+        ],
+    );
+    server.stop();
+}
+
+/// `demo` without `--json` talks to a person, and its last line says how to stop it.
+#[test]
+fn the_lines_that_demo_prints_work_when_pasted() {
+    if !has_curl() {
+        return;
+    }
+    let folder = tempfile::TempDir::new().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let arguments = [
+        "demo",
+        "--http",
+        "127.0.0.1:0",
+        "--https",
+        "127.0.0.1:0",
+        "--data",
+        data,
+    ];
+    let mut demo = Process::start(&arguments.map(str::to_owned));
+    let mut printed = Vec::new();
+    while !printed
+        .last()
+        .is_some_and(|line: &String| line.contains("Ctrl-C"))
+    {
+        printed.push(demo.next_line(PRINT_WITHIN));
+    }
+    let lines = paste::curl_lines(printed);
+    assert!(!lines.is_empty(), "demo printed no curl line");
+    paste::run(&lines.join("\n"), &[]);
+    demo.stop();
+}
+
+fn has_curl() -> bool {
+    let found = Command::new("curl").arg("--version").output().is_ok();
+    if !found {
+        skip::report("curl is not installed");
+    }
+    found
+}
+
+fn is_free(address: ([u8; 4], u16)) -> bool {
+    let address = SocketAddr::from(address);
+    let free = TcpListener::bind(address).is_ok();
+    if !free {
+        skip::report(&format!("{address}, which the README names, is taken"));
+    }
+    free
+}

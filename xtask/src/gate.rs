@@ -1,0 +1,70 @@
+//! The one command between a clone and the word "green".
+
+use anyhow::Result;
+
+use crate::shell::{cargo, in_ci, shown_output, succeeds};
+use crate::tally::Tally;
+use crate::{check, install};
+
+/// How many cases a property test tries in a full run; proptest's own number is 256.
+const FULL_PROPERTY_CASES: &str = "4096";
+
+/// Installs, checks and tests. Everything runs, also after a failure, so that one run shows all that is wrong.
+pub(crate) fn run(full: bool) -> Result<Tally> {
+    let mut tally = missing_tools()?;
+    tally += check::run()?;
+    tally += tests(full)?;
+    if full {
+        tally += release_end_to_end()?;
+    }
+    Ok(tally)
+}
+
+/// Where a tool is missing, CI fails at once. Elsewhere the tests that need it say so and are counted as skipped.
+fn missing_tools() -> Result<Tally> {
+    let mut tally = Tally::default();
+    for sentence in install::run()? {
+        println!("MISSING: {sentence}");
+        if in_ci() {
+            tally += Tally::failure();
+        }
+    }
+    Ok(tally)
+}
+
+fn tests(full: bool) -> Result<Tally> {
+    // The end-to-end tests start the real binary, and a test run alone does not build it. Building all targets takes
+    // the same features as the test run, so that nothing is compiled twice.
+    if !succeeds(cargo().args(["build", "--workspace", "--all-targets", "--quiet"]))? {
+        return Ok(Tally::failure());
+    }
+    let mut test = cargo();
+    test.args(["test", "--workspace", "--no-fail-fast"]);
+    if full {
+        test.env("PROPTEST_CASES", FULL_PROPERTY_CASES);
+    }
+    counted(&mut test)
+}
+
+fn release_end_to_end() -> Result<Tally> {
+    if !succeeds(cargo().args(["build", "--release", "--package", "pilvi", "--quiet"]))? {
+        return Ok(Tally::failure());
+    }
+    counted(cargo().args([
+        "test",
+        "--release",
+        "--package",
+        "pilvi-e2e",
+        "--no-fail-fast",
+    ]))
+}
+
+fn counted(test: &mut std::process::Command) -> Result<Tally> {
+    let (ok, output) = shown_output(test)?;
+    let mut tally = Tally::of_cargo_test(&output);
+    if !ok && tally.failed == 0 {
+        // It did not build, or died before it could count.
+        tally += Tally::failure();
+    }
+    Ok(tally)
+}

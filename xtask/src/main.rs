@@ -1,0 +1,77 @@
+//! The developer's commands: `cargo xtask check`, `cargo xtask test`, `cargo xtask tidy`.
+//!
+//! `test` is the gate that the README names and that CI runs: it installs what is missing, runs every check and every
+//! test, and closes with one line of numbers. Start reading in [`gate`].
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is a command: what it prints is its result"
+)]
+
+mod check;
+mod gate;
+mod install;
+mod shell;
+mod tally;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::tally::Tally;
+
+/// Repository chores
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Check formatting, lints, documentation, dependencies and tidiness
+    Check,
+    /// Install what is missing, then run every check and every test
+    Test {
+        /// Run the end-to-end tests against the release binary too, and the property tests with many more cases
+        #[arg(long)]
+        full: bool,
+    },
+    /// Check what no compiler looks at: floors, licences, long lines, loose ends
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().chore) {
+        Ok(tally) => {
+            println!("{tally}");
+            tally.exit_code()
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: &Chore) -> Result<Tally> {
+    match chore {
+        Chore::Check => check::run(),
+        Chore::Test { full } => gate::run(*full),
+        Chore::Tidy => check::tidy_only(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Arguments::command().debug_assert();
+    }
+}
