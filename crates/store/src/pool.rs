@@ -152,6 +152,26 @@ impl Database {
         Ok(reply.await.map_err(|_| Error::Stopped)??)
     }
 
+    /// Queues an operation that nobody waits for, unless the queue is full. What becomes of it is in the log.
+    pub(crate) fn write_sometime<F>(&self, operation: F)
+    where
+        F: FnOnce(&Connection) -> Result<()> + Send + 'static,
+    {
+        let (operation, _) = Operation::prepare(move |connection| {
+            operation(connection).inspect_err(|error| {
+                tracing::warn!(
+                    error = error as &dyn std::error::Error,
+                    "a write in the background failed"
+                );
+            })
+        });
+        let file = Arc::clone(&self.file);
+        let _ = self
+            .pool
+            .writer_of(&self.file)
+            .try_send(Message::Write { file, operation });
+    }
+
     /// Runs `query` on a read-only connection that sees everything committed before the call.
     pub async fn read<T, F>(&self, query: F) -> pilvi_model::Result<T>
     where

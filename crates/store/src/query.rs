@@ -23,7 +23,8 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
-use pilvi_model::query::{Direction, Filter, Sort};
+use pilvi_model::query::value::Reference;
+use pilvi_model::query::{Condition, Direction, Field, Filter, Path, Sort, Test};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -62,6 +63,37 @@ pub fn compile(filter: &Filter, sort: &Sort) -> Compiled {
         condition: condition.text,
         order: order.text,
         values,
+    }
+}
+
+/// The keys of properties by which an index on `(type, key, id)` would help, the most helpful first: what every
+/// result must pass, then what the list is sorted by.
+pub(crate) fn index_keys(filter: &Filter, sort: &Sort) -> Vec<String> {
+    let mut paths = Vec::new();
+    collect_required(filter.condition(), &mut paths);
+    paths.extend(sort.keys().first().map(|key| key.path.clone()));
+    paths.iter().filter_map(place::index_key).collect()
+}
+
+fn collect_required(condition: &Condition, paths: &mut Vec<Path>) {
+    match condition {
+        Condition::All(conditions) => conditions
+            .iter()
+            .for_each(|condition| collect_required(condition, paths)),
+        // References are found by the key of their ids.
+        Condition::Field(Field {
+            path,
+            test: Test::OneOf(values),
+            ..
+        }) if values.iter().all(|value| Reference::of(value).is_some()) => {
+            paths.push(path.member("id"));
+        }
+        Condition::Field(Field {
+            path,
+            test: Test::OneOf(_) | Test::Compare(..),
+            ..
+        }) => paths.push(path.clone()),
+        _ => {}
     }
 }
 

@@ -133,7 +133,10 @@ mod tests {
         .unwrap();
         assert_eq!(
             query.echo().to_string(),
-            r#"{"query":{"name":"x","n":{"$gt":1}},"limit":2,"offset":4,"sort":{"sortBy":"name"},"include":{"creator":{}}}"#
+            concat!(
+                r#"{"query":{"name":"x","n":{"$gt":1}},"limit":2,"offset":4,"#,
+                r#""sort":{"sortBy":"name"},"include":{"creator":{}}}"#
+            )
         );
     }
 

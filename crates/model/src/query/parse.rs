@@ -312,7 +312,8 @@ fn refuse_operator<T>(name: &str) -> Result<T> {
             "`$where` is refused: a query cannot run code; write the condition with $eq, $gt, $or and the like",
         ),
         _ => refuse(format!(
-            "`{}` is not an operator; there are $and $or $nor $not $eq $ne $gt $gte $lt $lte $in $nin $all $exists $size $elemMatch $mod $regex",
+            "`{}` is not an operator; there are $and $or $nor $not $eq $ne $gt $gte $lt $lte $in $nin \
+             $all $exists $size $elemMatch $mod $regex",
             shorten(name)
         )),
     }

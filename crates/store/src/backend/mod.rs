@@ -4,6 +4,7 @@
 //! the transaction that changes the object: either all of it happened or nothing did.
 
 mod deliveries;
+mod indexes;
 mod objects;
 mod outbox;
 #[cfg(test)]

@@ -9,7 +9,6 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, typ
 use super::Backend;
 use super::outbox::{self, Change, Origin};
 use crate::error;
-use crate::query;
 
 /// A list is put together in memory before it is sent.
 const PAGE_MAX_BYTES: usize = 32 << 20;
@@ -111,53 +110,53 @@ impl Backend {
         sort: Sort,
         page: Page,
     ) -> Result<Vec<String>> {
-        self.database
-            .read(move |connection| {
-                let compiled = query::compile(&filter, &sort);
-                let sql = format!(
-                    "SELECT doc FROM objects WHERE type = ? AND ({}) ORDER BY {} LIMIT ? OFFSET ?",
-                    compiled.condition, compiled.order
-                );
-                let mut values = vec![Value::from(object_type.as_str().to_owned())];
-                values.extend(compiled.values);
-                values.push(i64::from(page.limit).into());
-                values.push(i64::try_from(page.offset).unwrap_or(i64::MAX).into());
-                let mut statement = connection.prepare_cached(&sql)?;
-                let mut rows = statement.query(params_from_iter(values))?;
-                let (mut texts, mut bytes) = (Vec::new(), 0);
-                while let Some(row) = rows.next()? {
-                    let text: String = row.get(0)?;
-                    bytes += text.len();
-                    if bytes > PAGE_MAX_BYTES {
-                        let message = "this page of results is larger than 32 MiB; ask for fewer with `limit`";
-                        return Err(DomainError::too_large(message).into());
-                    }
-                    texts.push(text);
-                }
-                Ok(texts)
-            })
-            .await
+        self.read_query(filter, sort, move |connection, compiled| {
+            let sql = format!(
+                "SELECT doc FROM objects WHERE type = ? AND ({}) ORDER BY {} LIMIT ? OFFSET ?",
+                compiled.condition, compiled.order
+            );
+            let mut values = vec![Value::from(object_type.as_str().to_owned())];
+            values.extend_from_slice(&compiled.values);
+            values.push(i64::from(page.limit).into());
+            values.push(i64::try_from(page.offset).unwrap_or(i64::MAX).into());
+            collect_page(connection, &sql, values)
+        })
+        .await
     }
 
     /// How many objects match.
     pub async fn count_objects(&self, object_type: ObjectType, filter: Filter) -> Result<u64> {
-        self.database
-            .read(move |connection| {
-                // The default order binds no values.
-                let compiled = query::compile(&filter, &Sort::default());
-                let sql = format!(
-                    "SELECT count(*) FROM objects WHERE type = ? AND ({})",
-                    compiled.condition
-                );
-                let mut values = vec![Value::from(object_type.as_str().to_owned())];
-                values.extend(compiled.values);
-                let count: i64 = connection
-                    .prepare_cached(&sql)?
-                    .query_row(params_from_iter(values), |row| row.get(0))?;
-                Ok(u64::try_from(count).unwrap_or(0))
-            })
-            .await
+        // The default order binds no values.
+        self.read_query(filter, Sort::default(), move |connection, compiled| {
+            let condition = &compiled.condition;
+            let sql = format!("SELECT count(*) FROM objects WHERE type = ? AND ({condition})");
+            let mut values = vec![Value::from(object_type.as_str().to_owned())];
+            values.extend_from_slice(&compiled.values);
+            let mut statement = connection.prepare_cached(&sql)?;
+            Ok(statement.query_row(params_from_iter(values), |row| row.get(0))?)
+        })
+        .await
     }
+}
+
+fn collect_page(
+    connection: &Connection,
+    sql: &str,
+    values: Vec<Value>,
+) -> error::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let (mut texts, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let text: String = row.get(0)?;
+        bytes += text.len();
+        if bytes > PAGE_MAX_BYTES {
+            let message = "this page of results is larger than 32 MiB; ask for fewer with `limit`";
+            return Err(DomainError::too_large(message).into());
+        }
+        texts.push(text);
+    }
+    Ok(texts)
 }
 
 fn get(connection: &Connection, object_type: &ObjectType, id: ObjectId) -> error::Result<Object> {

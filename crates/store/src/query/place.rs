@@ -84,6 +84,15 @@ pub(super) fn document_key(path: &Path) -> Sql {
     }
 }
 
+/// The key of a property as an index would have it: without bound values. `None` for columns, which have indexes or
+/// need none, and for names that are not plain.
+pub(super) fn index_key(path: &Path) -> Option<String> {
+    match Place::of(path) {
+        Place::Property(Property { key, .. }) if key.values.is_empty() => Some(key.text),
+        _ => None,
+    }
+}
+
 fn column(path: &Path) -> Option<&'static str> {
     let [segment] = path.segments() else {
         return None;

@@ -124,7 +124,10 @@ fn condition(filter: Value) -> Compiled {
 #[test]
 fn a_property_is_compared_through_its_key() {
     let compiled = condition(json!({"title": "x"}));
-    let key = r#"CASE json_type(doc, '$."title"') WHEN 'object' THEN x'01' WHEN 'array' THEN x'02' WHEN 'false' THEN x'03' WHEN 'true' THEN x'04' ELSE doc ->> '$."title"' END"#;
+    let key = concat!(
+        r#"CASE json_type(doc, '$."title"') WHEN 'object' THEN x'01' WHEN 'array' THEN x'02' "#,
+        r#"WHEN 'false' THEN x'03' WHEN 'true' THEN x'04' ELSE doc ->> '$."title"' END"#
+    );
     assert_eq!(
         compiled.condition,
         format!("({key} = ? OR ({key} = x'02' AND eds_matches(?, doc)))")
