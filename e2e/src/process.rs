@@ -123,6 +123,12 @@ impl Process {
         lines
     }
 
+    /// What the process wrote to standard error.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(&self.log).expect("the log of a process can be read");
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// The end of what the process wrote to standard error.
     pub fn log_tail(&self) -> String {
         tail(&self.log).unwrap_or_else(|error| format!("the log cannot be read: {error}"))

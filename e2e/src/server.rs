@@ -26,6 +26,8 @@ pub struct Options {
     pub https: SocketAddr,
     /// `--data`; none means a folder that goes with the server.
     pub data: Option<PathBuf>,
+    /// `--log`; none means the server's own choice.
+    pub log: Option<&'static str>,
 }
 
 /// A subcommand that answers requests.
@@ -55,6 +57,7 @@ impl Options {
             http: any_port,
             https: any_port,
             data: None,
+            log: None,
         }
     }
 
@@ -65,11 +68,11 @@ impl Options {
         };
         let data = data.to_str().expect("a temporary folder has a plain name");
         let [http, https] = [self.http, self.https].map(|address| address.to_string());
-        [
+        let mut arguments = vec![
             verb, "--json", "--http", &http, "--https", &https, "--data", data,
-        ]
-        .map(str::to_owned)
-        .to_vec()
+        ];
+        arguments.extend(self.log.iter().flat_map(|filter| ["--log", filter]));
+        arguments.into_iter().map(str::to_owned).collect()
     }
 }
 
@@ -118,6 +121,11 @@ impl Server {
     #[track_caller]
     pub fn serve() -> Self {
         Self::start(&Options::serve())
+    }
+
+    /// All that the server has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
     }
 
     /// Where HTTPS is answered.

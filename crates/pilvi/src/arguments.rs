@@ -15,13 +15,13 @@ pub(crate) struct Arguments {
     /// Keep all data in this folder [default: ~/.local/share/pilvi; demo: a temporary one]
     #[arg(long, global = true, value_name = "DIR", env = "PILVI_DATA")]
     pub data: Option<PathBuf>,
-    /// Log what matches this filter, such as `debug` or `info,pilvi_web=debug`, to standard error
+    /// Log what matches this filter to standard error, such as `debug`; `info` adds a line for each request
     #[arg(
         long,
         global = true,
         value_name = "FILTER",
         env = "PILVI_LOG",
-        default_value = "info"
+        default_value = "info,pilvi::request=warn"
     )]
     pub log: String,
 }
