@@ -1,4 +1,4 @@
-//! The developer's commands: `cargo xtask check`, `cargo xtask test`, `cargo xtask tidy`.
+//! The developer's commands: `cargo xtask check`, `cargo xtask test`, `cargo xtask tidy`, `cargo xtask bench`.
 //!
 //! `test` is the gate that the README names and that CI runs: it installs what is missing, runs every check and every
 //! test, and closes with one line of numbers. Start reading in [`gate`].
@@ -9,6 +9,7 @@
     reason = "this is a command: what it prints is its result"
 )]
 
+mod bench;
 mod check;
 mod gate;
 mod install;
@@ -20,8 +21,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-
-use crate::tally::Tally;
 
 /// Repository chores
 #[derive(Parser)]
@@ -43,14 +42,18 @@ enum Chore {
     },
     /// Check what no compiler looks at: floors, licences, long lines, loose ends
     Tidy,
+    /// Measure the release binary beside its peers; the arguments are those of the benchmarks, `--help` lists them
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// serve, eds, mws or growth, with --quick, --json and more
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     match run(&Arguments::parse().chore) {
-        Ok(tally) => {
-            println!("{tally}");
-            tally.exit_code()
-        }
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -58,12 +61,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(chore: &Chore) -> Result<Tally> {
-    match chore {
+fn run(chore: &Chore) -> Result<ExitCode> {
+    let tally = match chore {
         Chore::Check => check::run(),
         Chore::Test { full } => gate::run(*full),
         Chore::Tidy => check::tidy_only(),
-    }
+        // It prints results, not a tally.
+        Chore::Bench { arguments } => return bench::run(arguments),
+    }?;
+    println!("{tally}");
+    Ok(tally.exit_code())
 }
 
 #[cfg(test)]

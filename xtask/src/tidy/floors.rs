@@ -19,7 +19,7 @@ const FLOORS: [(&str, u8); 9] = [
 ];
 
 /// Crates around the house: they see the product only from outside, so they use none of its crates.
-const OUTSIDE: [&str; 2] = ["pilvi-e2e", "xtask"];
+const OUTSIDE: [&str; 3] = ["pilvi-bench", "pilvi-e2e", "xtask"];
 
 pub(super) fn findings(metadata: &Value) -> Vec<Finding> {
     let packages = metadata["packages"]

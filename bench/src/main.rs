@@ -1,0 +1,136 @@
+//! Pilvi's benchmarks. Every number has a peer in the same run, so that the reader compares two programs on one machine
+//! and not one machine with another.
+//!
+//! `cargo xtask bench` builds and runs this. It starts Pilvi's release binary and the peers, one after the other,
+//! each on a core of its own, loads them from another core, and prints what they took: throughput, latency, CPU time
+//! of the server's whole process tree, memory. It uses none of Pilvi's crates: it is a client like another.
+//!
+//! Start reading in [`mws`] or [`eds`]: each is the list of what is measured. [`peers`] knows how each server is
+//! started and asked, [`http`] and [`ws`] make the load, [`bare`] is the limit, [`report`] puts the figures side by
+//! side.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is a command: what it prints is its result"
+)]
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "counts and sizes of a benchmark are far below 2^52"
+)]
+
+mod bare;
+mod eds;
+mod fill;
+mod growth;
+mod http;
+mod install;
+mod machine;
+mod mws;
+mod options;
+mod peers;
+mod poll;
+mod report;
+mod samples;
+mod serve;
+mod server;
+mod usage;
+mod world;
+mod ws;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+use crate::bare::Writing;
+use crate::machine::Cores;
+use crate::mws::MwsOptions;
+use crate::options::Options;
+use crate::report::Report;
+use crate::world::World;
+
+/// Measures Pilvi beside its peers
+#[derive(Parser)]
+#[command(name = "cargo xtask bench")]
+struct Arguments {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// Starting, and being idle
+    Serve(Options),
+    /// Objects over HTTP
+    Eds(Options),
+    /// Pushing messages to many sockets
+    Mws(MwsOptions),
+    /// What more objects, backends and sockets cost
+    Growth(Options),
+    /// The bare loop, as a server of its own
+    #[command(hide = true)]
+    Bare {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long, value_enum)]
+        writing: Writing,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().benchmark {
+        Benchmark::Serve(options) => run(&options, |world| single(serve::run(world, &options))),
+        Benchmark::Eds(options) => run(&options, |world| single(eds::run(world, &options))),
+        Benchmark::Mws(options) => run(&options.common, |world| single(mws::run(world, &options))),
+        Benchmark::Growth(options) => run(&options, |world| growth::run(world, &options)),
+        Benchmark::Bare { listen, writing } => bare::serve(listen, writing),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn single(report: Result<Report>) -> Result<Vec<Report>> {
+    report.map(|report| vec![report])
+}
+
+fn run(options: &Options, benchmark: impl FnOnce(&World) -> Result<Vec<Report>>) -> Result<()> {
+    let files = machine::raise_file_limit()?;
+    let cores = Cores::choose()?;
+    let description = machine::describe(cores, files);
+    machine::pin(cores.load)?;
+    let world = World::new(cores, options.pilvi()?)?;
+    let mut reports = benchmark(&world)?;
+    for report in &mut reports {
+        report.note(description.clone());
+        report.note(format!("data on {}", world.file_system()));
+        report.note(match options.rounds() {
+            1 => "one round".to_owned(),
+            rounds => format!("medians of {rounds} rounds, columns taking turns"),
+        });
+    }
+    match options.json {
+        true => println!("{:#}", Value::from_iter(reports.iter().map(Report::json))),
+        false => {
+            let tables: Vec<String> = reports.iter().map(Report::table).collect();
+            print!("{}", tables.join("\n"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Arguments::command().debug_assert();
+    }
+}

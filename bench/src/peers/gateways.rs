@@ -1,0 +1,225 @@
+//! The servers of `bench mws`: each pushes what is posted to it to its sockets.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::pilvi::{Instance, Pilvi};
+use crate::http::client::{Client, text};
+use crate::http::request::Request;
+use crate::install;
+use crate::machine;
+use crate::server::{Ready, Server};
+use crate::world::World;
+
+/// The tag of the ten.
+const TAG: &str = "ten";
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Pilvi,
+    BareJoined,
+    BareEach,
+    Bun,
+    Ws,
+    Nchan,
+}
+
+/// All of them, in the order of the columns.
+pub(crate) const KINDS: [Kind; 6] = [
+    Kind::Pilvi,
+    Kind::BareJoined,
+    Kind::BareEach,
+    Kind::Bun,
+    Kind::Nchan,
+    Kind::Ws,
+];
+
+/// Whom a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum To {
+    Everyone,
+    Tag,
+}
+
+/// A running server of one kind.
+pub(crate) struct Gateway {
+    dialect: Dialect,
+    server: Server,
+}
+
+enum Dialect {
+    /// Only with the security token, so that every request is checked.
+    Pilvi { gateway: Instance },
+    /// Sockets at `/` and `/tag`, messages to `/publish/all` and `/publish/tag`.
+    Plain,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pilvi => "pilvi",
+            Self::BareJoined => "bare, joined",
+            Self::BareEach => "bare, each",
+            Self::Bun => "bun",
+            Self::Ws => "ws",
+            Self::Nchan => "nchan",
+        }
+    }
+
+    /// Installs what it needs, as far as it can be had.
+    pub(crate) fn prepare(self) -> Result<()> {
+        match self {
+            Self::Pilvi | Self::BareJoined | Self::BareEach => Ok(()),
+            Self::Bun => install::bun().map(drop),
+            Self::Ws => install::node_packages().map(drop),
+            Self::Nchan => install::nchan().map(drop),
+        }
+    }
+
+    pub(crate) fn start(self, world: &World) -> Result<Gateway> {
+        let plain = |server| Gateway {
+            dialect: Dialect::Plain,
+            server,
+        };
+        match self {
+            Self::Pilvi => pilvi(world),
+            Self::BareJoined => bare(world, "joined").map(plain),
+            Self::BareEach => bare(world, "each").map(plain),
+            Self::Bun => bun(world).map(plain),
+            Self::Ws => ws(world).map(plain),
+            Self::Nchan => nchan(world).map(plain),
+        }
+    }
+}
+
+impl Gateway {
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// What to ask for to open so many sockets, the first `tagged` of them with the tag.
+    pub(crate) fn targets(&self, count: usize, tagged: usize) -> Result<Vec<String>> {
+        let Dialect::Pilvi { gateway } = &self.dialect else {
+            let target = |place| if place < tagged { "/tag" } else { "/" };
+            return Ok((0..count).map(|place| target(place).to_owned()).collect());
+        };
+        let mut client = Client::connect(self.server.address)?;
+        let mut reserve = |place: usize| {
+            let request = match place < tagged {
+                true => authorized(Request::post(&path(gateway, "sockets")), gateway)
+                    .json(&json!({"tags": [TAG]})),
+                false => authorized(Request::get(&path(gateway, "websocket_uri")), gateway),
+            };
+            let uri = text(&client.ask(request)?, "/uri")?;
+            let (_, target) = uri
+                .split_once("://")
+                .and_then(|(_, rest)| rest.split_once('/'))
+                .with_context(|| format!("{uri} is no address of a socket"))?;
+            Ok(format!("/{target}"))
+        };
+        (0..count).map(&mut reserve).collect()
+    }
+
+    /// The request that publishes a message.
+    pub(crate) fn publish(&self, message: &str, to: To) -> Vec<u8> {
+        let request = match &self.dialect {
+            Dialect::Pilvi { gateway } => {
+                let receivers = match to {
+                    To::Everyone => json!({"sockets": ["*"], "tags": null}),
+                    To::Tag => json!({"sockets": null, "tags": [TAG]}),
+                };
+                authorized(Request::post(&path(gateway, "messages")), gateway)
+                    .json(&json!({"data": message, "receivers": receivers}))
+            }
+            Dialect::Plain => Request::post(match to {
+                To::Everyone => "/publish/all",
+                To::Tag => "/publish/tag",
+            })
+            .body(message),
+        };
+        request.into_bytes()
+    }
+}
+
+fn path(gateway: &Instance, resource: &str) -> String {
+    format!("/v1/gateways/{}/{resource}", gateway.id)
+}
+
+fn authorized(request: Request, gateway: &Instance) -> Request {
+    request.header("Authorization", &format!("Bearer {}", gateway.token))
+}
+
+fn pilvi(world: &World) -> Result<Gateway> {
+    let cloud = Pilvi::start(world)?;
+    let gateway = cloud.create("mws", "bench")?;
+    let configure = authorized(
+        Request::new("PUT", &path(&gateway, "configuration")),
+        &gateway,
+    );
+    Client::connect(cloud.server.address)?
+        .ask(configure.json(&json!({"accessControl": "custom"})))
+        .context("the gateway cannot be set to `custom`")?;
+    Ok(Gateway {
+        dialect: Dialect::Pilvi { gateway },
+        server: cloud.server,
+    })
+}
+
+/// This very program, as a server.
+fn bare(world: &World, writing: &str) -> Result<Server> {
+    let program = std::env::current_exe().context("our own program cannot be found")?;
+    world.start("bare", &Ready::Answers("/"), |address: SocketAddr| {
+        let mut command = Command::new(program);
+        command
+            .args(["bare", "--writing", writing, "--listen"])
+            .arg(address.to_string());
+        command
+    })
+}
+
+fn bun(world: &World) -> Result<Server> {
+    let (program, scripts) = (install::bun()?, install::node_packages()?);
+    world.start("bun", &Ready::Answers("/"), |address| {
+        let mut command = Command::new(program);
+        command
+            .arg(scripts.join("bun.js"))
+            .arg(address.port().to_string());
+        command
+    })
+}
+
+fn ws(world: &World) -> Result<Server> {
+    let scripts = install::node_packages()?;
+    world.start("ws", &Ready::Answers("/"), |address| {
+        let mut command = Command::new("node");
+        command
+            .arg(scripts.join("ws.cjs"))
+            .arg(address.port().to_string());
+        command
+    })
+}
+
+fn nchan(world: &World) -> Result<Server> {
+    let (program, module) = install::nchan()?;
+    let folder = world.empty_folder("nginx")?;
+    let template = fs::read_to_string(install::peer_source().join("nginx.conf"))?;
+    let file = folder.join("nginx.conf");
+    let files = machine::raise_file_limit()?.to_string();
+    world.start("nchan", &Ready::Answers("/health"), |address| {
+        let text = template
+            .replace("NCHAN_MODULE", &module.display().to_string())
+            .replace("FOLDER", &folder.display().to_string())
+            .replace("FILES", &files)
+            .replace("ADDRESS", &address.to_string());
+        // If it cannot be written, nginx says so.
+        let _ = fs::write(&file, text);
+        let mut command = Command::new(program);
+        command.arg("-c").arg(&file).arg("-p").arg(&folder);
+        command
+    })
+}

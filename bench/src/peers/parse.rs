@@ -1,0 +1,124 @@
+//! Parse Server on PostgreSQL: one logged-in user, objects that only their owner may read, an index on the property
+//! that is asked for.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::postgresql::PostgreSql;
+use super::store::{ROWS, Store};
+use crate::http::client::{Client, text};
+use crate::http::request::{Request, encode};
+use crate::install;
+use crate::server::{Ready, Server};
+use crate::usage::Tree;
+use crate::world::World;
+
+const APPLICATION: &str = "bench";
+const MASTER_KEY: &str = "bench-master";
+
+/// Parse Server, its database, and a session.
+pub(crate) struct Parse {
+    // Before the database, so that it is stopped first.
+    server: Server,
+    database: PostgreSql,
+    user: String,
+    session: String,
+}
+
+impl Parse {
+    pub(crate) fn start(world: &World) -> Result<Self> {
+        let database = PostgreSql::start(world)?;
+        let server = start_on(world, &database)?;
+        let mut client = Client::connect(server.address)?;
+        let sign_up = application(Request::post("/parse/users"))
+            .json(&json!({"username": "bench", "password": "bench-password"}));
+        let user = client.ask(sign_up).context("nobody can sign up")?;
+        let parse = Self {
+            user: text(&user, "/objectId")?,
+            session: text(&user, "/sessionToken")?,
+            server,
+            database,
+        };
+        parse.define(&mut client)?;
+        Ok(parse)
+    }
+
+    fn define(&self, client: &mut Client) -> Result<()> {
+        let schema = json!({"className": "Item", "fields": {
+            "title": {"type": "String"},
+            "value": {"type": "String"},
+            "number": {"type": "Number"},
+            "flag": {"type": "Boolean"},
+            "text": {"type": "String"},
+        }});
+        let request = application(Request::post("/parse/schemas/Item"))
+            .header("X-Parse-Master-Key", MASTER_KEY)
+            .json(&schema);
+        client.ask(request).context("the class cannot be defined")?;
+        self.database
+            .execute("create index item_value on \"Item\" (value)")
+    }
+
+    fn logged_in(&self, request: Request) -> Request {
+        application(request).header("X-Parse-Session-Token", &self.session)
+    }
+}
+
+/// Parse Server alone, on a database that runs.
+pub(crate) fn start_on(world: &World, database: &PostgreSql) -> Result<Server> {
+    let scripts = install::node_packages()?;
+    world.start("parse", &Ready::Answers("/parse/health"), |address| {
+        let mut command = Command::new("node");
+        command
+            .current_dir(&scripts)
+            .arg(scripts.join("parse.cjs"))
+            .arg(address.port().to_string())
+            .arg(database.url());
+        command
+    })
+}
+
+fn application(request: Request) -> Request {
+    request.header("X-Parse-Application-Id", APPLICATION)
+}
+
+impl Store for Parse {
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn trees(&self) -> Vec<Tree> {
+        vec![self.server.tree(), self.database.server.tree()]
+    }
+
+    fn stop_server(self: Box<Self>) -> Option<PostgreSql> {
+        Some(self.database)
+    }
+
+    fn create(&self, object: &Value) -> Request {
+        let mut object = object.clone();
+        object["ACL"] = json!({&self.user: {"read": true, "write": true}});
+        self.logged_in(Request::post("/parse/classes/Item"))
+            .json(&object)
+    }
+
+    fn get(&self, id: &str) -> Request {
+        self.logged_in(Request::get(&format!("/parse/classes/Item/{id}")))
+    }
+
+    fn query(&self, value: &str) -> Request {
+        let filter = encode(&json!({"value": value}).to_string());
+        let target = format!("/parse/classes/Item?where={filter}&order=-createdAt&limit={ROWS}");
+        self.logged_in(Request::get(&target))
+    }
+
+    fn id_pointer(&self) -> &'static str {
+        "/objectId"
+    }
+
+    fn rows_pointer(&self) -> &'static str {
+        "/results"
+    }
+}

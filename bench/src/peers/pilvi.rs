@@ -1,0 +1,110 @@
+//! `pilvi serve`, and an account on it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::http::client::{Client, text};
+use crate::http::request::Request;
+use crate::server::{Ready, Server};
+use crate::world::World;
+
+/// A running `pilvi serve` with the operator's token.
+pub(crate) struct Pilvi {
+    pub(crate) server: Server,
+    account: String,
+    token: String,
+}
+
+/// A data backend or a gateway.
+pub(crate) struct Instance {
+    pub(crate) id: String,
+    pub(crate) token: String,
+}
+
+impl Pilvi {
+    /// Starts on an empty folder: the first start tells the token.
+    pub(crate) fn start(world: &World) -> Result<Self> {
+        let data = world.empty_folder("pilvi")?;
+        let server = serve(world, &data)?;
+        let printed = server.printed()?;
+        let line = printed
+            .lines()
+            .next()
+            .context("pilvi has printed no line")?;
+        let line: Value = serde_json::from_str(line).context("pilvi's line is not JSON")?;
+        Ok(Self {
+            account: text(&line, "/accountId")?,
+            token: text(&line, "/token")?,
+            server,
+        })
+    }
+
+    /// Makes a data backend or a gateway in the operator's account.
+    pub(crate) fn create(&self, provider: &str, name: &str) -> Result<Instance> {
+        let mut client = Client::connect(self.server.address)?;
+        self.create_in(&mut client, &self.account, provider, name)
+    }
+
+    /// Makes another account: one alone may have no more than some hundred instances.
+    pub(crate) fn create_account(&self, client: &mut Client, name: &str) -> Result<String> {
+        let request = self.authorized(Request::post("/v1/accounts"));
+        text(&client.ask(request.json(&json!({"name": name})))?, "/id")
+    }
+
+    pub(crate) fn create_in(
+        &self,
+        client: &mut Client,
+        account: &str,
+        provider: &str,
+        name: &str,
+    ) -> Result<Instance> {
+        let path = format!("/v1/accounts/{account}/instances");
+        let body = json!({"name": name, "serviceProviderId": provider});
+        let request = self.authorized(Request::post(&path));
+        let id = text(&client.ask(request.json(&body))?, "/id")?;
+        let path = format!("/v1/instances/{id}/authorizations");
+        let tokens = client.ask(self.authorized(Request::get(&path)))?;
+        Ok(Instance {
+            id,
+            token: text(&tokens, "/results/0/access_token")?,
+        })
+    }
+
+    fn authorized(&self, request: Request) -> Request {
+        request.header("Authorization", &format!("Bearer {}", self.token))
+    }
+}
+
+/// `pilvi serve` on this folder.
+pub(crate) fn serve(world: &World, data: &Path) -> Result<Server> {
+    let command = |address: SocketAddr| {
+        let mut command = Command::new(&world.pilvi);
+        command
+            .args([
+                "serve",
+                "--json",
+                "--log",
+                "warn",
+                "--https",
+                "127.0.0.1:0",
+                "--http",
+            ])
+            .arg(address.to_string())
+            .arg("--data")
+            .arg(data);
+        command
+    };
+    let server = world.start("pilvi", &Ready::Answers("/v1/ping"), command)?;
+    // It answers a moment before it prints.
+    for _ in 0..1000 {
+        if server.printed()?.ends_with('\n') {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Ok(server)
+}

@@ -1,0 +1,80 @@
+//! One EDS backend of Pilvi, asked with its security token.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::pilvi::{Instance, Pilvi};
+use super::postgresql::PostgreSql;
+use super::store::{ROWS, Store};
+use crate::http::request::{Request, encode};
+use crate::server::Server;
+use crate::world::World;
+
+/// A backend, and the server that it is on.
+pub(crate) struct PilviStore {
+    pub(crate) cloud: Pilvi,
+    pub(crate) backend: Instance,
+}
+
+impl PilviStore {
+    pub(crate) fn start(world: &World) -> Result<Self> {
+        let cloud = Pilvi::start(world)?;
+        let backend = cloud.create("eds", "bench")?;
+        Ok(Self { cloud, backend })
+    }
+}
+
+impl Store for PilviStore {
+    fn server(&self) -> &Server {
+        &self.cloud.server
+    }
+
+    fn stop_server(self: Box<Self>) -> Option<PostgreSql> {
+        None
+    }
+
+    fn create(&self, object: &Value) -> Request {
+        self.backend.create_object(object)
+    }
+
+    fn get(&self, id: &str) -> Request {
+        self.backend.get_object(id)
+    }
+
+    fn query(&self, value: &str) -> Request {
+        self.backend.query_objects(value)
+    }
+
+    fn id_pointer(&self) -> &'static str {
+        "/id"
+    }
+
+    fn rows_pointer(&self) -> &'static str {
+        "/results"
+    }
+}
+
+impl Instance {
+    pub(crate) fn create_object(&self, object: &Value) -> Request {
+        self.authorized(Request::post("/v1/objects/items"))
+            .json(object)
+    }
+
+    pub(crate) fn get_object(&self, id: &str) -> Request {
+        self.authorized(Request::get(&format!("/v1/objects/items/{id}")))
+    }
+
+    pub(crate) fn query_objects(&self, value: &str) -> Request {
+        let filter = encode(&json!({"value": value}).to_string());
+        let sort = encode(&json!([{"sortBy": "createdAt", "direction": "desc"}]).to_string());
+        let target = format!("/v1/objects/items?q={filter}&sort={sort}&limit={ROWS}");
+        self.authorized(Request::get(&target))
+    }
+
+    /// Names the backend and shows its token.
+    fn authorized(&self, request: Request) -> Request {
+        request
+            .header("Enginio-Backend-Id", &self.id)
+            .header("Authorization", &format!("Bearer {}", self.token))
+    }
+}

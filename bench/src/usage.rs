@@ -1,0 +1,185 @@
+//! What a server uses, as the kernel counts it: CPU time and memory of a whole process tree.
+//!
+//! A server may be several processes (nginx and its worker, Parse Server and PostgreSQL), so everything is summed over
+//! the descendants of the process that we started.
+
+use std::fs;
+use std::ops::{AddAssign, Sub};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// A process and its descendants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tree {
+    root: u32,
+}
+
+/// Memory of a tree, in kilobytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// All that is in memory, shared pages included.
+    pub(crate) resident_kb: i64,
+    /// Pages that nobody else maps.
+    pub(crate) private_kb: i64,
+    /// Pages that no file backs: what the program itself has allocated.
+    pub(crate) anonymous_kb: i64,
+}
+
+impl Tree {
+    pub(crate) fn of(root: u32) -> Self {
+        Self { root }
+    }
+
+    /// User and system time so far, of the living and of those they have waited for.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let members = self.members()?;
+        let ticks: u64 = members.iter().map(|stat| stat.ticks).sum();
+        let nanos = ticks.saturating_mul(1_000_000_000) / rustix::param::clock_ticks_per_second();
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    pub(crate) fn memory(&self) -> Result<Memory> {
+        let mut sum = Memory::default();
+        for stat in self.members()? {
+            // A process that has just ended uses no memory.
+            if let Ok(text) = fs::read_to_string(format!("/proc/{}/smaps_rollup", stat.id)) {
+                sum += Memory::parse(&text);
+            }
+        }
+        Ok(sum)
+    }
+
+    fn members(&self) -> Result<Vec<Stat>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir("/proc").context("could not list the processes")? {
+            let name = entry?.file_name();
+            let id = name.to_str().and_then(|name| name.parse::<u32>().ok());
+            let text = id.and_then(|id| fs::read_to_string(format!("/proc/{id}/stat")).ok());
+            all.extend(text.and_then(|text| Stat::parse(&text)));
+        }
+        Ok(descendants(&all, self.root))
+    }
+}
+
+/// What we need of `/proc/<id>/stat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    id: u32,
+    parent: u32,
+    /// User and system time, own and of children that were waited for.
+    ticks: u64,
+}
+
+impl Stat {
+    fn parse(text: &str) -> Option<Self> {
+        // The name of the program stands in parentheses and may hold any character.
+        let (front, rest) = text.rsplit_once(") ")?;
+        let id = front.split_once(" (")?.0.parse().ok()?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
+        Some(Self {
+            id,
+            parent: fields.get(1)?.parse().ok()?,
+            ticks: number(11)? + number(12)? + number(13)? + number(14)?,
+        })
+    }
+}
+
+fn descendants(all: &[Stat], root: u32) -> Vec<Stat> {
+    let mut found: Vec<Stat> = all.iter().filter(|stat| stat.id == root).copied().collect();
+    let mut next = 0;
+    while let Some(parent) = found.get(next).map(|stat| stat.id) {
+        found.extend(all.iter().filter(|stat| stat.parent == parent));
+        next += 1;
+    }
+    found
+}
+
+impl Memory {
+    fn parse(rollup: &str) -> Self {
+        let kilobytes = |name: &str| {
+            rollup
+                .lines()
+                .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .find_map(|rest| rest.split_ascii_whitespace().next()?.parse::<i64>().ok())
+                .unwrap_or(0)
+        };
+        Self {
+            resident_kb: kilobytes("Rss"),
+            private_kb: kilobytes("Private_Clean") + kilobytes("Private_Dirty"),
+            anonymous_kb: kilobytes("Anonymous"),
+        }
+    }
+}
+
+impl AddAssign for Memory {
+    fn add_assign(&mut self, other: Self) {
+        self.resident_kb += other.resident_kb;
+        self.private_kb += other.private_kb;
+        self.anonymous_kb += other.anonymous_kb;
+    }
+}
+
+impl Sub for Memory {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            resident_kb: self.resident_kb - before.resident_kb,
+            private_kb: self.private_kb - before.private_kb,
+            anonymous_kb: self.anonymous_kb - before.anonymous_kb,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_line_is_read_behind_any_name() {
+        let line = "42 (a) b (c) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 1 20 0 1 0 99 0 0";
+        let expected = Stat {
+            id: 42,
+            parent: 7,
+            ticks: 124,
+        };
+        assert_eq!(Stat::parse(line), Some(expected));
+        assert_eq!(Stat::parse("42 (cut short) S 7"), None);
+        assert_eq!(Stat::parse(""), None);
+    }
+
+    #[test]
+    fn a_tree_is_the_root_and_all_below_it() {
+        let stat = |id, parent| Stat {
+            id,
+            parent,
+            ticks: 0,
+        };
+        let all = [stat(1, 0), stat(5, 1), stat(6, 5), stat(7, 6), stat(8, 1)];
+        let ids: Vec<u32> = descendants(&all, 5).iter().map(|stat| stat.id).collect();
+        assert_eq!(ids, [5, 6, 7]);
+        assert!(descendants(&all, 99).is_empty());
+    }
+
+    #[test]
+    fn memory_is_read_from_a_rollup() {
+        let text = "55d-7ff ---p 00000000 00:00 0 [rollup]\nRss:             8468 kB\nPss:  10 kB\n\
+            Private_Clean:      100 kB\nPrivate_Dirty:     2000 kB\nAnonymous:         1900 kB\n";
+        let expected = Memory {
+            resident_kb: 8468,
+            private_kb: 2100,
+            anonymous_kb: 1900,
+        };
+        assert_eq!(Memory::parse(text), expected);
+        assert_eq!(Memory::parse(""), Memory::default());
+    }
+
+    #[test]
+    fn our_own_process_uses_something() {
+        let tree = Tree::of(std::process::id());
+        assert!(tree.memory().unwrap().resident_kb > 0);
+        tree.cpu().unwrap();
+    }
+}

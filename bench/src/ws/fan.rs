@@ -1,0 +1,197 @@
+//! Publishers and listeners in one loop: what is measured of a gateway.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::publishers::Publishers;
+use super::stamp::Epoch;
+use super::swarm::{Opening, Swarm};
+use crate::poll::Poll;
+use crate::samples::Latencies;
+use crate::usage::Tree;
+
+/// Connections that publish while throughput is measured; also the largest window.
+pub(crate) const PUBLISHERS: usize = 16;
+/// The longest time without any delivery while some are due.
+const STALL: Duration = Duration::from_secs(20);
+/// Sockets have keys below it.
+const FIRST_PUBLISHER_KEY: u64 = 1 << 32;
+
+/// A swarm that listens to one server, and publishers.
+pub(crate) struct Fan {
+    poll: Poll,
+    swarm: Swarm,
+    /// Only while there is something to publish: servers end connections on which nothing is asked for some seconds.
+    publishers: Option<Publishers>,
+    address: SocketAddr,
+    server: Tree,
+    epoch: Epoch,
+    ready: Vec<u64>,
+}
+
+/// Makes the request that publishes a message.
+pub(crate) type Publish<'a> = &'a dyn Fn(&str) -> Vec<u8>;
+
+/// Messages pushed as fast as the window allows.
+#[derive(Debug)]
+pub(crate) struct Throughput {
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
+    pub(crate) seconds: f64,
+    pub(crate) cpu: Duration,
+}
+
+impl Fan {
+    pub(crate) fn new(address: SocketAddr, server: Tree) -> Result<Self> {
+        let epoch = Epoch::now();
+        Ok(Self {
+            poll: Poll::new()?,
+            swarm: Swarm::new(epoch),
+            publishers: None,
+            address,
+            server,
+            epoch,
+            ready: Vec::new(),
+        })
+    }
+
+    pub(crate) fn open(&mut self, targets: &[String]) -> Result<Opening> {
+        self.swarm.open(&mut self.poll, self.address, targets)
+    }
+
+    /// Publishes for `length` with at most `window` messages not yet delivered to all their `receivers`, then waits
+    /// until everything has arrived. What counts is what arrived within `length`.
+    pub(crate) fn flood(
+        &mut self,
+        publish: Publish<'_>,
+        receivers: usize,
+        window: u64,
+        length: Duration,
+    ) -> Result<Throughput> {
+        self.connect(PUBLISHERS)?;
+        let receivers = receivers as u64;
+        let delivered_before = self.swarm.delivered;
+        let cpu_before = self.server.cpu()?;
+        let start = Instant::now();
+        let mut published = 0;
+        while start.elapsed() < length {
+            let complete = (self.swarm.delivered - delivered_before) / receivers;
+            // A server may deliver before it answers the publisher; the connection is free a moment later.
+            while published < complete + window && self.publish(publish)? {
+                published += 1;
+            }
+            self.step()?;
+        }
+        let throughput = Throughput {
+            published,
+            delivered: self.swarm.delivered - delivered_before,
+            seconds: start.elapsed().as_secs_f64(),
+            cpu: self.server.cpu()? - cpu_before,
+        };
+        self.settle(delivered_before + published * receivers)?;
+        Ok(throughput)
+    }
+
+    /// Publishes one message every `pause` for `length` and takes the ages on arrival.
+    pub(crate) fn trickle(
+        &mut self,
+        publish: Publish<'_>,
+        receivers: usize,
+        pause: Duration,
+        length: Duration,
+    ) -> Result<Latencies> {
+        self.connect(1)?;
+        let delivered_before = self.swarm.delivered;
+        self.swarm.latencies = Some(Latencies::default());
+        let start = Instant::now();
+        let mut next = start;
+        let mut published = 0;
+        while start.elapsed() < length {
+            if Instant::now() >= next && self.publish(publish)? {
+                published += 1;
+                next += pause;
+            }
+            self.step()?;
+        }
+        self.settle(delivered_before + published * receivers as u64)?;
+        let Some(latencies) = self.swarm.latencies.take() else {
+            bail!("the latencies were taken by somebody else");
+        };
+        Ok(latencies)
+    }
+
+    /// The server's CPU time over a time in which nobody publishes.
+    pub(crate) fn rest(&mut self, length: Duration) -> Result<Duration> {
+        let cpu_before = self.server.cpu()?;
+        let start = Instant::now();
+        while start.elapsed() < length {
+            self.step()?;
+        }
+        Ok(self.server.cpu()? - cpu_before)
+    }
+
+    fn connect(&mut self, publishers: usize) -> Result<()> {
+        let publishers =
+            Publishers::connect(&self.poll, self.address, publishers, FIRST_PUBLISHER_KEY)?;
+        self.publishers = Some(publishers);
+        Ok(())
+    }
+
+    /// Sends a message, if a publisher is free.
+    fn publish(&mut self, publish: Publish<'_>) -> Result<bool> {
+        let epoch = self.epoch;
+        match &mut self.publishers {
+            Some(publishers) => publishers.send(|| publish(&epoch.message())),
+            None => Ok(false),
+        }
+    }
+
+    /// Waits until so many messages have arrived in all and every publisher has its answer.
+    fn settle(&mut self, delivered: u64) -> Result<()> {
+        let mut last = (self.swarm.delivered, Instant::now());
+        while self.swarm.delivered < delivered || !self.publishers_are_idle() {
+            self.step()?;
+            if self.swarm.delivered > last.0 {
+                last = (self.swarm.delivered, Instant::now());
+            }
+            if last.1.elapsed() > STALL {
+                bail!(
+                    "{} messages never arrived",
+                    delivered - self.swarm.delivered
+                );
+            }
+        }
+        if self.swarm.delivered > delivered {
+            bail!(
+                "{} messages arrived that nobody sent",
+                self.swarm.delivered - delivered
+            );
+        }
+        self.publishers = None;
+        Ok(())
+    }
+
+    fn publishers_are_idle(&self) -> bool {
+        self.publishers.as_ref().is_none_or(Publishers::all_idle)
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let mut ready = std::mem::take(&mut self.ready);
+        self.poll
+            .wait(Some(Duration::from_millis(10)), &mut ready)?;
+        for key in &ready {
+            match &mut self.publishers {
+                // Whoever is gone has left the poll with its descriptor.
+                Some(publishers) if *key >= FIRST_PUBLISHER_KEY => publishers.receive(*key)?,
+                _ => self.swarm.receive(usize::try_from(*key)?)?,
+            }
+        }
+        self.ready = ready;
+        if self.swarm.lost > 0 {
+            bail!("the server ended {} sockets", self.swarm.lost);
+        }
+        Ok(())
+    }
+}

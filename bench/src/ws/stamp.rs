@@ -1,0 +1,56 @@
+//! Messages of 128 bytes that carry the moment at which they were sent.
+
+use std::time::{Duration, Instant};
+
+/// The size of every message, as in the published comparisons.
+pub(crate) const MESSAGE_BYTES: usize = 128;
+/// Nanoseconds in decimal digits, so that the message is a text for everybody.
+const DIGITS: usize = 20;
+
+/// The zero of all stamps of one run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epoch(Instant);
+
+impl Epoch {
+    pub(crate) fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    /// A message sent now.
+    pub(crate) fn message(self) -> String {
+        let nanos = self.0.elapsed().as_nanos();
+        format!("{nanos:0DIGITS$}{:.<1$}", "", MESSAGE_BYTES - DIGITS)
+    }
+
+    /// How long ago a message was sent; `None` when it carries no stamp.
+    pub(crate) fn age(self, message: &[u8], now: Instant) -> Option<Duration> {
+        let digits = std::str::from_utf8(message.get(..DIGITS)?).ok()?;
+        let sent = Duration::from_nanos(digits.parse().ok()?);
+        now.duration_since(self.0).checked_sub(sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_its_size_and_tells_its_age() {
+        let epoch = Epoch::now();
+        let message = epoch.message();
+        assert_eq!(message.len(), MESSAGE_BYTES);
+        let later = Instant::now() + Duration::from_secs(3);
+        let age = epoch.age(message.as_bytes(), later).unwrap();
+        assert!(age >= Duration::from_secs(3) && age < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn other_messages_have_no_age() {
+        let epoch = Epoch::now();
+        assert_eq!(epoch.age(b"hello", Instant::now()), None);
+        assert_eq!(
+            epoch.age(b"no digits in this at all!", Instant::now()),
+            None
+        );
+    }
+}
