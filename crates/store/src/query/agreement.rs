@@ -60,8 +60,16 @@ fn compare(
 ) -> Result<(), TestCaseError> {
     let parsed =
         Filter::from_json(filter.clone()).and_then(|filter| Ok((filter, Sort::from_json(sort)?)));
-    let (filter, order) =
-        parsed.map_err(|error| TestCaseError::fail(format!("{filter}, {sort}: {error}")))?;
+    let (filter, order) = match parsed {
+        Ok(parsed) => parsed,
+        // A name like an operator may stand in a document, but where a filter repeats it as a property to ask for,
+        // the parser takes it for the operator that it looks like, and rightly refuses it.
+        Err(error) if error.message.starts_with("`$x` is not an operator") => return Ok(()),
+        Err(error) => {
+            let fault = format!("{filter}, {sort}: {error}");
+            return Err(TestCaseError::fail(fault));
+        }
+    };
     let expected = evaluate(documents, &filter, &order, page);
     let found = list(connection, &filter, &order, page);
     if found == expected {
