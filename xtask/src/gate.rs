@@ -6,8 +6,8 @@ use crate::shell::{cargo, in_ci, shown_output, succeeds};
 use crate::tally::Tally;
 use crate::{check, install};
 
-/// How many cases a property test tries in a full run; proptest's own number is 256.
-const FULL_PROPERTY_CASES: &str = "4096";
+/// How many sets of documents, each with several queries, the agreement test of the query compiler tries in a full run.
+const FULL_PROPERTY_CASES: &str = "100000";
 
 /// Installs, checks and tests. Everything runs, also after a failure, so that one run shows all that is wrong.
 pub(crate) fn run(full: bool) -> Result<Tally> {
@@ -41,7 +41,7 @@ fn tests(full: bool) -> Result<Tally> {
     let mut test = cargo();
     test.args(["test", "--workspace", "--no-fail-fast"]);
     if full {
-        test.env("PROPTEST_CASES", FULL_PROPERTY_CASES);
+        test.env("PILVI_PROPERTY_CASES", FULL_PROPERTY_CASES);
     }
     counted(&mut test)
 }

@@ -40,6 +40,44 @@ fn sqlite_agrees_with_the_evaluator() {
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
+/// Chance meets the edges rarely, so these meet one another without it.
+#[test]
+fn sqlite_agrees_on_every_scalar_against_every_other() {
+    let connection = database();
+    let scalars: Vec<Value> = [Value::Null, json!(true), json!(false)]
+        .into_iter()
+        .chain(numbers())
+        .chain(TEXTS.map(Value::from))
+        .collect();
+    let stored = scalars
+        .iter()
+        .flat_map(|scalar| [json!(scalar), json!([scalar])]);
+    let stored = stored.chain([json!([]), json!({})]).enumerate();
+    let documents: Vec<Value> = stored
+        .map(|(number, value)| {
+            insert(
+                &connection,
+                &json!({"id": format!("{number:024x}"), "a": value}),
+            )
+        })
+        .collect();
+    let whole = Page {
+        limit: 1000,
+        offset: 0,
+    };
+    for (number, scalar) in scalars.iter().enumerate() {
+        let direction = if number % 2 == 0 { "asc" } else { "desc" };
+        let sort = json!({"sortBy": "a", "direction": direction});
+        for operator in ["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"] {
+            let test = json!({ operator: scalar });
+            for filter in [json!({"a": test}), json!({"a": {"$not": test}})] {
+                compare(&connection, &documents, &filter, &sort, whole)
+                    .unwrap_or_else(|failure| panic!("{failure}"));
+            }
+        }
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "a test is a door: the full tier asks for more cases"
@@ -47,7 +85,7 @@ fn sqlite_agrees_with_the_evaluator() {
 fn number_of_cases() -> u32 {
     match std::env::var("PILVI_PROPERTY_CASES") {
         Ok(text) => text.parse().expect("PILVI_PROPERTY_CASES is a number"),
-        Err(_) => 500,
+        Err(_) => 5000,
     }
 }
 
@@ -60,16 +98,8 @@ fn compare(
 ) -> Result<(), TestCaseError> {
     let parsed =
         Filter::from_json(filter.clone()).and_then(|filter| Ok((filter, Sort::from_json(sort)?)));
-    let (filter, order) = match parsed {
-        Ok(parsed) => parsed,
-        // A name like an operator may stand in a document, but where a filter repeats it as a property to ask for,
-        // the parser takes it for the operator that it looks like, and rightly refuses it.
-        Err(error) if error.message.starts_with("`$x` is not an operator") => return Ok(()),
-        Err(error) => {
-            let fault = format!("{filter}, {sort}: {error}");
-            return Err(TestCaseError::fail(fault));
-        }
-    };
+    let (filter, order) =
+        parsed.map_err(|error| TestCaseError::fail(format!("{filter}, {sort}: {error}")))?;
     let expected = evaluate(documents, &filter, &order, page);
     let found = list(connection, &filter, &order, page);
     if found == expected {
@@ -168,13 +198,16 @@ fn name(names: &'static [&'static str]) -> impl Strategy<Value = String> + Clone
     prop_oneof![3 => select(&names[..2]), 1 => select(names)].prop_map(str::to_owned)
 }
 
-fn number() -> impl Strategy<Value = Value> {
-    let edges = NUMBERS
+fn numbers() -> impl Iterator<Item = Value> {
+    NUMBERS
         .split_whitespace()
-        .map(|text| serde_json::from_str(text).unwrap());
+        .map(|text| serde_json::from_str(text).unwrap())
+}
+
+fn number() -> impl Strategy<Value = Value> {
     prop_oneof![
         6 => (0..4_i64).prop_map(Value::from),
-        4 => select(edges.collect::<Vec<Value>>()),
+        4 => select(numbers().collect::<Vec<Value>>()),
         1 => any::<i64>().prop_map(Value::from),
         1 => any::<u64>().prop_map(Value::from),
         1 => any::<f64>().prop_map(|real| if real.is_finite() { json!(real) } else { json!(0.5) }),
@@ -258,8 +291,10 @@ fn add_places(value: &Value, path: &str, places: &mut Vec<(String, Value)>) {
     };
     match value {
         Value::Object(members) => members.iter().for_each(|(name, member)| {
-            // Every document has the system's names; they would drown the others.
-            if !(path.is_empty() && SYSTEM_NAMES.contains(&name.as_str())) {
+            // Every document has the system's names; they would drown the others. And a path that starts like an
+            // operator, as one may inside $elemMatch, is refused.
+            let unwanted = SYSTEM_NAMES.contains(&name.as_str()) || name.starts_with('$');
+            if !(path.is_empty() && unwanted) {
                 places.push((below(name), member.clone()));
                 add_places(member, &below(name), places);
             }
