@@ -213,8 +213,22 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// Writes a file that must not exist yet and that only its owner can read.
+/// Writes a file that must not exist yet and that only its owner can read. Whenever this is interrupted, also by a cut
+/// of the power, the file is either not there or whole: half a key would stop every later start.
 pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let draft = folder.join(format!(".draft-{}", random_hex::<8>()));
+    let written = write_draft(&draft, bytes).and_then(|()| fs::hard_link(&draft, path));
+    // It has its name by now, or is of no use; one that stays behind does no harm.
+    let _ = fs::remove_file(&draft);
+    written?;
+    fs::File::open(folder)?.sync_all()
+}
+
+fn write_draft(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -252,6 +266,27 @@ mod tests {
         );
         assert!(keyring.open_sealed("webhook 1", &sealed[..5]).is_err());
         assert!(!sealed.windows(6).any(|window| window == b"Bearer"));
+    }
+
+    #[test]
+    fn a_new_file_appears_whole_and_replaces_none() {
+        let folder = std::env::temp_dir().join(format!("pilvi-write-new-{}", random_hex::<8>()));
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("key");
+        write_new(&path, b"first").unwrap();
+        let again = write_new(&path, b"second").unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            fs::read_dir(&folder).unwrap().count(),
+            1,
+            "no draft is left"
+        );
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Uri};
 use pilvi_base::TaskGroup;
 use pilvi_core::egress::{Answer, Egress, EgressError};
-use pilvi_model::{BackendId, Result, Timestamp, WebhookId};
+use pilvi_model::{BackendId, Provider, Result, Timestamp, WebhookId};
 use pilvi_store::Backend;
 use pilvi_store::backend::{DueDelivery, Outcome, PayloadAs};
 use serde_json::{Value, json};
@@ -39,8 +39,9 @@ const BATCH: u32 = 64;
 const LANES: usize = 8;
 /// Requests in flight over all webhooks.
 const IN_FLIGHT_MAX: usize = 64;
-/// How long a worker waits when the store does not answer.
-const STORE_RETRY: Duration = Duration::from_secs(1);
+/// How long to wait when the store does not answer: at first, and at most.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+const STORE_RETRY_MAX: Duration = Duration::from_secs(8);
 
 type Key = (BackendId, WebhookId);
 
@@ -119,28 +120,65 @@ impl Deliverer {
         });
     }
 
+    /// Wakes a worker for each webhook that has something pending. Where the data cannot be read, it looks again
+    /// later: nobody else would.
     async fn resume(&self) {
-        let backends = match self.0.eds.store.backends_with_webhooks().await {
-            Ok(backends) => backends,
-            Err(error) => return log_store_fault(&error),
+        let mut patience = Patience::default();
+        let mut backends = loop {
+            match self.0.eds.store.backends_with_webhooks().await {
+                Ok(backends) => break backends,
+                Err(error) if self.wait_after(&error, &mut patience).await => {}
+                Err(_) => return,
+            }
         };
-        for backend in backends {
-            if self.0.tasks.is_stopping() {
-                return;
+        loop {
+            let mut unread = Vec::new();
+            let mut last_error = None;
+            for backend in backends {
+                if self.0.tasks.is_stopping() {
+                    return;
+                }
+                if let Err(error) = self.resume_backend(backend).await {
+                    unread.push(backend);
+                    last_error = Some(error);
+                }
             }
-            match self
-                .0
-                .eds
-                .store
-                .backend(backend)
-                .webhooks_with_pending_deliveries()
-                .await
-            {
-                Ok(pending) => pending
-                    .into_iter()
-                    .for_each(|(backend, webhook)| self.0.eds.wakes.wake(backend, webhook)),
-                Err(error) => log_store_fault(&error),
+            backends = unread;
+            match last_error {
+                Some(error) if self.wait_after(&error, &mut patience).await => {}
+                _ => return,
             }
+        }
+    }
+
+    async fn resume_backend(&self, id: BackendId) -> Result<()> {
+        if !self.exists(id).await? {
+            return Ok(());
+        }
+        let backend = self.0.eds.store.backend(id);
+        for (backend, webhook) in backend.webhooks_with_pending_deliveries().await? {
+            self.0.eds.wakes.wake(backend, webhook);
+        }
+        Ok(())
+    }
+
+    /// Whether there still is such a backend: the file of one that was removed fails as a broken one does.
+    async fn exists(&self, backend: BackendId) -> Result<bool> {
+        let found = self
+            .0
+            .eds
+            .directory
+            .find(Provider::Eds, &backend.to_string())
+            .await?;
+        Ok(found.is_some())
+    }
+
+    /// Waits after a fault of the store. `false`: the server stops.
+    async fn wait_after(&self, error: &pilvi_model::Error, patience: &mut Patience) -> bool {
+        let wait = patience.after(error);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => true,
+            () = self.0.tasks.stopping() => false,
         }
     }
 
@@ -160,9 +198,17 @@ impl Deliverer {
 
     async fn work(&self, key: Key, worker: &Worker) {
         let backend = self.0.eds.store.backend(key.0);
+        let mut patience = Patience::default();
         while !self.0.tasks.is_stopping() {
-            let wait = match self.deliver_due(&backend, key.1).await {
-                Ok(Progress::More) => continue,
+            let progress = match self.deliver_due(&backend, key.1).await {
+                Err(_) if matches!(self.exists(key.0).await, Ok(false)) => Ok(Progress::Done),
+                progress => progress,
+            };
+            let wait = match progress {
+                Ok(Progress::More) => {
+                    patience = Patience::default();
+                    continue;
+                }
                 Ok(Progress::Until(at)) => until(self.now(), at),
                 Ok(Progress::Done) => {
                     if self.retire(key, worker) {
@@ -170,10 +216,7 @@ impl Deliverer {
                     }
                     continue;
                 }
-                Err(error) => {
-                    log_store_fault(&error);
-                    STORE_RETRY
-                }
+                Err(error) => patience.after(&error),
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -209,10 +252,24 @@ impl Deliverer {
             .buffer_unordered(LANES)
             .collect()
             .await;
-        backend
-            .settle_deliveries(outcomes.into_iter().flatten().collect())
-            .await?;
-        Ok(Progress::More)
+        self.settle(backend, outcomes.into_iter().flatten().collect())
+            .await
+    }
+
+    /// Writes down how attempts ended, however long the store takes to answer: to send again what was delivered,
+    /// because that could not be written down, would help nobody.
+    async fn settle(&self, backend: &Backend, outcomes: Vec<Outcome>) -> Result<Progress> {
+        let mut patience = Patience::default();
+        loop {
+            let Err(error) = backend.settle_deliveries(outcomes.clone()).await else {
+                return Ok(Progress::More);
+            };
+            if matches!(self.exists(backend.id).await, Ok(false))
+                || !self.wait_after(&error, &mut patience).await
+            {
+                return Err(error);
+            }
+        }
     }
 
     /// One object's deliveries, in order, up to the first that fails: the rest has to wait for it.
@@ -370,11 +427,25 @@ fn until(now: Timestamp, at: Timestamp) -> Duration {
     Duration::from_millis(at.as_millis().saturating_sub(now.as_millis()).max(1))
 }
 
-fn log_store_fault(error: &pilvi_model::Error) {
-    tracing::error!(
-        error = error as &dyn std::error::Error,
-        "webhook deliveries could not be read or settled"
-    );
+/// Waits longer with every fault of the store in a row, and tells the log only of the first: while a disk is full, a
+/// line a second for each webhook would not make it emptier.
+#[derive(Default)]
+struct Patience {
+    faults: u32,
+}
+
+impl Patience {
+    fn after(&mut self, error: &pilvi_model::Error) -> Duration {
+        if self.faults == 0 {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "webhook deliveries could not be read or settled; this is tried again until it succeeds"
+            );
+        }
+        let wait = STORE_RETRY.saturating_mul(1 << self.faults.min(8));
+        self.faults += 1;
+        wait.min(STORE_RETRY_MAX)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -429,6 +500,16 @@ mod tests {
             .map(|lane| lane.iter().map(|due| due.outbox).collect())
             .collect();
         assert_eq!(order, [[1, 3], [2, 4]]);
+    }
+
+    #[test]
+    fn the_wait_for_a_silent_store_grows_to_its_bound() {
+        let mut patience = Patience::default();
+        let error = pilvi_model::Error::unavailable("not now");
+        let waits: Vec<Duration> = (0..40).map(|_| patience.after(&error)).collect();
+        assert_eq!(waits[..3], [500, 1000, 2000].map(Duration::from_millis));
+        assert!(waits.is_sorted());
+        assert_eq!(waits.last(), Some(&STORE_RETRY_MAX));
     }
 
     #[test]

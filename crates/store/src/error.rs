@@ -1,10 +1,11 @@
 //! What can go wrong between a rule and the disk.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pilvi_model::{Error as DomainError, Kind};
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// A failed step of the store. Callers outside this crate see it as a [`pilvi_model::Error`].
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,12 @@ pub enum Error {
     Rule(#[from] DomainError),
     #[error("a database operation failed")]
     Sql(#[from] rusqlite::Error),
+    /// The same, and it is known where.
+    #[error("an operation on the database `{}` failed", path.display())]
+    At {
+        path: PathBuf,
+        source: rusqlite::Error,
+    },
     #[error("could not {step} `{}`", path.display())]
     Io {
         step: &'static str,
@@ -25,6 +32,11 @@ pub enum Error {
         path: PathBuf,
         source: rusqlite::Error,
     },
+    #[error("the database `{}` is missing; put it back from a copy, or delete its instance", path.display())]
+    Missing { path: PathBuf },
+    /// A file that was made has tables; one without was cut off or put there by somebody.
+    #[error("the database `{}` is empty; put it back from a copy, or delete its instance", path.display())]
+    Empty { path: PathBuf },
     #[error(
         "the database `{}` has format {found}, and this version of Pilvi knows formats up to {known}; \
          start the newer version that wrote it", path.display()
@@ -37,9 +49,18 @@ pub enum Error {
     #[error("the data folder `{}` is in use by another server; stop it, or choose another folder with --data",
         path.display())]
     InUse { path: PathBuf },
+    /// The disk is not full yet; what is left is kept for what frees space.
+    #[error("the disk that holds `{}` is nearly full; make room on it", path.display())]
+    DiskLow { path: PathBuf },
     /// The transaction that carried this operation together with others was not committed.
-    #[error("the transaction was not committed: {0}")]
-    NotCommitted(String, Option<ErrorCode>),
+    #[error("the transaction was not committed")]
+    NotCommitted(#[source] Arc<Error>),
+    /// SQLite gave up the whole transaction because of another operation in it.
+    #[error("the transaction was rolled back because of another operation in it: {cause}")]
+    RolledBack {
+        cause: String,
+        code: Option<ffi::Error>,
+    },
     #[error("the database threads have stopped")]
     Stopped,
 }
@@ -47,46 +68,137 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    fn sqlite_code(&self) -> Option<ErrorCode> {
+    fn sqlite(&self) -> Option<ffi::Error> {
         match self {
-            Self::Sql(error) | Self::Open { source: error, .. } => error.sqlite_error_code(),
-            Self::NotCommitted(_, code) => *code,
+            Self::Sql(error)
+            | Self::At { source: error, .. }
+            | Self::Open { source: error, .. } => error.sqlite_error().copied(),
+            Self::RolledBack { code, .. } => *code,
+            Self::NotCommitted(cause) => cause.sqlite(),
+            _ => None,
+        }
+    }
+
+    /// Says in which file it happened.
+    pub(crate) fn at(self, path: &Path) -> Self {
+        match self {
+            Self::Sql(source) => Self::At {
+                path: path.to_owned(),
+                source,
+            },
+            other => other,
+        }
+    }
+
+    /// What the others in a transaction are told when the fault of one of them made SQLite give it up.
+    pub(crate) fn rolled_back_by(fault: Option<&Self>) -> Self {
+        let told = |fault: &Self| {
+            let cause = std::error::Error::source(fault).map(ToString::to_string);
+            cause.unwrap_or_else(|| fault.to_string())
+        };
+        Self::RolledBack {
+            cause: fault.map_or_else(|| "SQLite did not say why".to_owned(), told),
+            code: fault.and_then(Self::sqlite),
+        }
+    }
+
+    /// Whether the connection that met this error may keep failing after its cause is gone, as one does that was
+    /// opened while the folder could not be written.
+    pub(crate) fn spoils_connection(&self) -> bool {
+        let Some(error) = self.sqlite() else {
+            return false;
+        };
+        // A full disk spoils nothing, and a new connection to the file would need space of its own.
+        !is_full(error)
+            && matches!(
+                error.code,
+                ErrorCode::ReadOnly
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::PermissionDenied
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::DatabaseCorrupt
+                    | ErrorCode::NotADatabase
+                    | ErrorCode::FileLockingProtocolFailed
+            )
+    }
+
+    /// What a caller is told when the same request may succeed later.
+    fn excuse(&self) -> Option<&'static str> {
+        match self {
+            Self::Stopped => return Some("the server is shutting down; try again in a moment"),
+            Self::DiskLow { .. } => {
+                return Some(
+                    "the server's disk is nearly full, so nothing was written; \
+                     try again later, or ask the server's operator to make room",
+                );
+            }
+            Self::Missing { .. } => {
+                return Some(
+                    "this data is missing on the server's disk; its operator can put it back from a copy",
+                );
+            }
+            Self::Empty { .. } => return Some(DAMAGED),
+            Self::NotCommitted(cause) => {
+                let known = cause.excuse();
+                return known.or(Some("the write could not be carried out; try it again"));
+            }
+            _ => {}
+        }
+        let error = self.sqlite()?;
+        if is_full(error) {
+            return Some(
+                "the server's disk is full, so nothing was written; \
+                 try again later, or ask the server's operator to make room",
+            );
+        }
+        match error.code {
+            ErrorCode::ReadOnly => Some(
+                "the server cannot write to its data folder, so nothing was written; \
+                 try again later, or tell the server's operator",
+            ),
+            ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Some(
+                "the server cannot open this data in its folder; try again later, or tell the server's operator",
+            ),
+            ErrorCode::SystemIoFailure => Some(
+                "the server's disk does not answer as it should, so nothing was written; \
+                 try again later, or tell the server's operator",
+            ),
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(DAMAGED),
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+                Some("the data is being changed by somebody else; try again in a moment")
+            }
             _ => None,
         }
     }
 }
 
+const DAMAGED: &str =
+    "this data is damaged on the server's disk; its operator can put it back from a copy";
+
+/// SQLite says it in two more ways when there is no room for the index that connections share.
+fn is_full(error: ffi::Error) -> bool {
+    error.code == ErrorCode::DiskFull
+        || matches!(
+            error.extended_code,
+            ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP
+        )
+}
+
 impl From<Error> for DomainError {
     fn from(error: Error) -> Self {
-        let message = match error.sqlite_code() {
-            _ if matches!(error, Error::Stopped) => {
-                "the server is shutting down; try again in a moment"
-            }
-            Some(ErrorCode::DiskFull) => {
-                "the server's disk is full; nothing was written, try again later"
-            }
-            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                "the server cannot write to its data folder; nothing was written, try again later"
-            }
-            Some(ErrorCode::SystemIoFailure) => {
-                "the server's disk does not answer as it should; nothing was written, try again later"
-            }
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                "the data is being changed by somebody else; try again in a moment"
-            }
-            Some(ErrorCode::OperationInterrupted) => {
-                return Self::bad_request(
-                    "the query took too long and was stopped; narrow it, for example by a more selective filter",
-                );
-            }
-            _ if matches!(error, Error::NotCommitted(..)) => {
-                "the write could not be carried out; try it again"
-            }
-            _ => match error {
-                Error::Rule(rule) => return rule,
-                other => return Self::internal(other),
-            },
+        let error = match error {
+            Error::Rule(rule) => return rule,
+            other => other,
         };
-        Self::new(Kind::Unavailable, message).caused_by(error)
+        let interrupted = Some(ErrorCode::OperationInterrupted);
+        if error.sqlite().map(|error| error.code) == interrupted {
+            return Self::bad_request(
+                "the query took too long and was stopped; narrow it, for example by a more selective filter",
+            );
+        }
+        match error.excuse() {
+            Some(message) => Self::new(Kind::Unavailable, message).caused_by(error),
+            None => Self::internal(error),
+        }
     }
 }

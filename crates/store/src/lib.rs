@@ -9,10 +9,13 @@
 
 pub mod backend;
 mod error;
+#[cfg(test)]
+mod faults_tests;
 mod migrate;
 pub mod platform;
 pub mod pool;
 pub mod query;
+mod space;
 mod writer;
 
 use std::fs::{self, File, TryLockError};
@@ -23,7 +26,7 @@ use pilvi_model::BackendId;
 
 pub use backend::Backend;
 pub use error::{Error, Result};
-pub use pool::{Database, Limits, Pool};
+pub use pool::{Database, Limits, Pool, Reserve, WriteCounts};
 
 /// The data folder. Cloning gives another handle on the same one.
 #[derive(Clone, Debug)]
@@ -56,18 +59,26 @@ impl Store {
         })?;
         let lock = lock(path)?;
         let pool = Pool::start(limits)?;
-        let platform = pool.database(path.join("pilvi.db"), &platform::SCHEMA, true);
-        let store = Self {
+        // Opening and migrating happens with the first write. Only that one makes the file: were it deleted under a
+        // running server, a new and empty one would be the worst of answers.
+        let file = path.join("pilvi.db");
+        pool.database(file.clone(), &platform::SCHEMA, true)
+            .write_when_low(|_| Ok(()))
+            .await?;
+        let platform = pool.database(file, &platform::SCHEMA, false);
+        Ok(Self {
             folder: Arc::new(Folder {
                 path: path.to_owned(),
                 pool,
                 _lock: lock,
             }),
             platform,
-        };
-        // Opening and migrating happens with the first write.
-        store.platform.write(|_| Ok(())).await?;
-        Ok(store)
+        })
+    }
+
+    /// How many operations shared how many commits so far.
+    pub fn write_counts(&self) -> WriteCounts {
+        self.folder.pool.write_counts()
     }
 
     /// The objects of one backend. Making the handle touches nothing.

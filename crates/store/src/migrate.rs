@@ -14,9 +14,7 @@ pub struct Schema {
 
 /// Applies the steps that the file lacks, each in a transaction of its own.
 pub(crate) fn migrate(connection: &Connection, path: &Path, schema: &Schema) -> Result<()> {
-    let found: usize = connection
-        .query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))
-        .map(|version| usize::try_from(version).unwrap_or(usize::MAX))?;
+    let found = format_of(connection)?;
     let known = schema.steps.len();
     let Some(missing) = schema.steps.get(found..) else {
         return Err(Error::TooNew {
@@ -32,6 +30,12 @@ pub(crate) fn migrate(connection: &Connection, path: &Path, schema: &Schema) -> 
         ))?;
     }
     Ok(())
+}
+
+/// How many steps the file has; 0: it is empty.
+pub(crate) fn format_of(connection: &Connection) -> Result<usize> {
+    let version = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))?;
+    Ok(usize::try_from(version).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]

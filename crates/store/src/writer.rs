@@ -1,19 +1,22 @@
 //! The loop of one writer thread: take what waits, one transaction per file, answer after the commit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lru::LruCache;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, Result};
-use crate::pool::{File, Limits, open_writer};
+use crate::pool::{File, Limits, Opened, WriteCounts, open_writer};
+use crate::space::Space;
 
 pub(crate) enum Message {
     Write {
         file: Arc<File>,
+        need: Need,
         operation: Box<dyn Work>,
     },
     Close {
@@ -22,16 +25,27 @@ pub(crate) enum Message {
     },
 }
 
+/// What an operation needs of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Room beyond the reserve.
+    Space,
+    /// The reserve is kept for it.
+    Reserve,
+}
+
 /// What waits for one file.
 struct Batch {
     file: Arc<File>,
-    operations: Vec<Box<dyn Work>>,
+    operations: Vec<(Need, Box<dyn Work>)>,
 }
 
 /// An operation on its way through a transaction.
 pub(crate) trait Work: Send {
-    /// Runs it inside a savepoint. `false`: it failed, and its savepoint is to be rolled back.
-    fn run(&mut self, connection: &Connection) -> bool;
+    /// Runs it inside a savepoint, on the file at `path`.
+    fn run(&mut self, connection: &Connection, path: &Path);
+    /// Why it failed, once it has run.
+    fn fault(&self) -> Option<&Error>;
     /// Tells the caller: its own result when the transaction was committed, the reason when not.
     fn finish(self: Box<Self>, committed: Result<()>);
 }
@@ -66,17 +80,19 @@ where
     T: Send,
     F: FnOnce(&Connection) -> Result<T> + Send,
 {
-    fn run(&mut self, connection: &Connection) -> bool {
+    fn run(&mut self, connection: &Connection, path: &Path) {
         let Some(todo) = self.todo.take() else {
-            return false;
+            return;
         };
         // A fault in one operation must not take down the thread that writes for everybody else.
         let outcome = catch_unwind(AssertUnwindSafe(|| todo(connection))).unwrap_or_else(|_| {
             Err(pilvi_model::Error::internal("an operation panicked in the writer").into())
         });
-        let kept = outcome.is_ok();
-        self.outcome = Some(outcome);
-        kept
+        self.outcome = Some(outcome.map_err(|error| error.at(path)));
+    }
+
+    fn fault(&self) -> Option<&Error> {
+        self.outcome.as_ref()?.as_ref().err()
     }
 
     fn finish(self: Box<Self>, committed: Result<()>) {
@@ -92,126 +108,302 @@ where
     }
 }
 
-/// Runs until every [`crate::pool::Pool`] handle is gone.
-pub(crate) fn run(mut queue: mpsc::Receiver<Message>, limits: &Limits) {
-    let mut connections = LruCache::new(limits.files_max);
-    while let Some(first) = queue.blocking_recv() {
-        let mut batches: Vec<Batch> = Vec::new();
-        let mut closing = None;
+/// What the writer threads of a pool have done together.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    commits: AtomicU64,
+    operations: AtomicU64,
+}
+
+impl Tally {
+    fn add(&self, operations: usize) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        let operations = u64::try_from(operations).unwrap_or(u64::MAX);
+        self.operations.fetch_add(operations, Ordering::Relaxed);
+    }
+
+    pub(crate) fn counts(&self) -> WriteCounts {
+        WriteCounts {
+            commits: self.commits.load(Ordering::Relaxed),
+            operations: self.operations.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// One writer thread.
+pub(crate) struct Thread {
+    batch_max: usize,
+    connections: LruCache<PathBuf, Opened>,
+    space: Arc<Space>,
+    tally: Arc<Tally>,
+}
+
+impl Thread {
+    pub(crate) fn new(limits: &Limits, space: Arc<Space>, tally: Arc<Tally>) -> Self {
+        Self {
+            batch_max: limits.batch_max,
+            connections: LruCache::new(limits.files_max),
+            space,
+            tally,
+        }
+    }
+
+    /// Runs until every [`crate::pool::Pool`] handle is gone.
+    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Message>) {
+        while let Some(first) = queue.blocking_recv() {
+            let round = Round::take(first, &mut queue, self.batch_max);
+            for batch in round.batches {
+                self.write_batch(batch);
+            }
+            if let Some((path, done)) = round.closing {
+                self.connections.pop(&path);
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn write_batch(&mut self, mut batch: Batch) {
+        let path = &batch.file.path;
+        if self.space.is_low(path) {
+            let low = Error::DiskLow { path: path.clone() };
+            refuse(batch.take_all_that_need(Need::Space), low);
+        }
+        if batch.operations.is_empty() {
+            return;
+        }
+        let opened = match opened(&mut self.connections, &batch.file) {
+            Ok(opened) => opened,
+            Err(error) => return refuse(batch.into_operations(), error),
+        };
+        let mut waiting = batch.operations.into_iter().map(|(_, operation)| operation);
+        let mut spoiled = false;
+        while waiting.len() > 0 {
+            let transaction = Transaction {
+                connection: &opened.connection,
+                file: &batch.file,
+                tally: &self.tally,
+            };
+            spoiled |= transaction.run(&mut waiting);
+        }
+        if spoiled {
+            self.connections.pop(&batch.file.path);
+        }
+    }
+}
+
+/// The connection to a file, opened when there is none that can be used.
+fn opened<'a>(connections: &'a mut LruCache<PathBuf, Opened>, file: &File) -> Result<&'a Opened> {
+    let open = connections.get(&file.path);
+    if open.is_some_and(|opened| !opened.is_current(&file.path)) {
+        connections.pop(&file.path);
+        tracing::error!(
+            path = %file.path.display(),
+            "a database was deleted or replaced while the server had it open"
+        );
+    }
+    connections.try_get_or_insert(file.path.clone(), || open_writer(file))
+}
+
+/// What a thread does in one go.
+struct Round {
+    batches: Vec<Batch>,
+    closing: Option<(PathBuf, oneshot::Sender<()>)>,
+}
+
+impl Round {
+    /// Takes what waits, up to a close: what was queued before it still happens.
+    fn take(first: Message, queue: &mut mpsc::Receiver<Message>, batch_max: usize) -> Self {
+        let mut round = Self {
+            batches: Vec::new(),
+            closing: None,
+        };
         let mut next = Some(first);
         let mut taken = 0;
         while let Some(message) = next {
             match message {
-                Message::Write { file, operation } => {
-                    match batches
-                        .iter_mut()
-                        .find(|batch| batch.file.path == file.path)
-                    {
-                        Some(batch) => batch.operations.push(operation),
-                        None => batches.push(Batch {
-                            file,
-                            operations: vec![operation],
-                        }),
-                    }
-                }
-                // What was queued before the close still happens, so the round ends here.
-                Message::Close { path, done } => closing = Some((path, done)),
+                Message::Write {
+                    file,
+                    need,
+                    operation,
+                } => round.add(file, need, operation),
+                Message::Close { path, done } => round.closing = Some((path, done)),
             }
             taken += 1;
-            next = if closing.is_none() && taken < limits.batch_max {
+            next = if round.closing.is_none() && taken < batch_max {
                 queue.try_recv().ok()
             } else {
                 None
             };
         }
-        for batch in batches {
-            write_batch(&mut connections, batch);
-        }
-        if let Some((path, done)) = closing {
-            connections.pop(&path);
-            let _ = done.send(());
+        round
+    }
+
+    fn add(&mut self, file: Arc<File>, need: Need, operation: Box<dyn Work>) {
+        let mut batches = self.batches.iter_mut();
+        match batches.find(|batch| batch.file.path == file.path) {
+            Some(batch) => batch.operations.push((need, operation)),
+            None => self.batches.push(Batch {
+                file,
+                operations: vec![(need, operation)],
+            }),
         }
     }
 }
 
-fn write_batch(connections: &mut LruCache<PathBuf, Connection>, batch: Batch) {
-    let Batch { file, operations } = batch;
-    if !connections.contains(&file.path) {
-        match open_writer(&file) {
-            Ok(connection) => drop(connections.put(file.path.clone(), connection)),
-            Err(error) => return refuse(operations, &error),
-        }
+impl Batch {
+    fn take_all_that_need(&mut self, need: Need) -> Vec<Box<dyn Work>> {
+        self.operations
+            .extract_if(.., |(its, _)| *its == need)
+            .map(|(_, operation)| operation)
+            .collect()
     }
-    let Some(connection) = connections.get(&file.path) else {
-        return;
-    };
-    let mut waiting = operations.into_iter();
-    while waiting.len() > 0 {
-        write_transaction(connection, &mut waiting);
+
+    fn into_operations(self) -> Vec<Box<dyn Work>> {
+        let operations = self.operations.into_iter();
+        operations.map(|(_, operation)| operation).collect()
     }
 }
 
-/// Runs operations in one transaction until all are done, or until SQLite gave the whole transaction up, as it
-/// does when the disk is full; what is left then gets a transaction of its own.
-fn write_transaction(connection: &Connection, waiting: &mut std::vec::IntoIter<Box<dyn Work>>) {
-    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
-        return refuse(waiting.collect(), &Error::Sql(error));
-    }
-    let mut done: Vec<Box<dyn Work>> = Vec::with_capacity(waiting.len());
-    for mut operation in waiting.by_ref() {
-        let fault = run_in_savepoint(connection, operation.as_mut()).err();
-        done.push(operation);
-        if connection.is_autocommit() || fault.is_some() {
-            let _ = connection.execute_batch("ROLLBACK");
-            let error =
-                fault.unwrap_or_else(|| Error::NotCommitted("it was rolled back".into(), None));
-            return refuse(done, &error);
+/// Where operations of one file are committed together.
+struct Transaction<'a> {
+    connection: &'a Connection,
+    file: &'a File,
+    tally: &'a Tally,
+}
+
+impl Transaction<'_> {
+    /// Runs operations until all are done, or until SQLite gave the whole transaction up, as it does when the disk is
+    /// full; what is left then gets a transaction of its own. Says whether the connection should not be used again.
+    fn run(&self, waiting: &mut impl ExactSizeIterator<Item = Box<dyn Work>>) -> bool {
+        let mut done = Vec::with_capacity(waiting.len());
+        let outcome = self.try_run(waiting, &mut done);
+        let mut faults = done.iter().filter_map(|operation| operation.fault());
+        let spoiled = faults.any(Error::spoils_connection);
+        let Err(error) = outcome else {
+            self.tally.add(done.len());
+            done.into_iter()
+                .for_each(|operation| operation.finish(Ok(())));
+            return spoiled;
+        };
+        if !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
         }
-    }
-    match connection.execute_batch("COMMIT") {
-        Ok(()) => done
-            .into_iter()
-            .for_each(|operation| operation.finish(Ok(()))),
-        Err(error) => {
-            let _ = connection.execute_batch("ROLLBACK");
-            refuse(done, &Error::Sql(error));
+        if done.is_empty() {
+            // It did not even begin, and would not for the others.
+            done.extend(waiting);
         }
+        let spoiled = spoiled || error.spoils_connection();
+        refuse(done, error.at(&self.file.path));
+        spoiled
+    }
+
+    fn try_run(
+        &self,
+        waiting: &mut impl Iterator<Item = Box<dyn Work>>,
+        done: &mut Vec<Box<dyn Work>>,
+    ) -> Result<()> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        for mut operation in waiting {
+            let outcome = self.run_in_savepoint(operation.as_mut());
+            done.push(operation);
+            outcome?;
+        }
+        Ok(self.connection.execute_batch("COMMIT")?)
+    }
+
+    fn run_in_savepoint(&self, operation: &mut dyn Work) -> Result<()> {
+        self.connection.execute_batch("SAVEPOINT operation")?;
+        operation.run(self.connection, &self.file.path);
+        if self.connection.is_autocommit() {
+            return Err(Error::rolled_back_by(operation.fault()));
+        }
+        let end = match operation.fault() {
+            None => "RELEASE operation",
+            Some(_) => "ROLLBACK TO operation; RELEASE operation",
+        };
+        Ok(self.connection.execute_batch(end)?)
     }
 }
 
-fn run_in_savepoint(connection: &Connection, operation: &mut dyn Work) -> Result<()> {
-    connection.execute_batch("SAVEPOINT operation")?;
-    let kept = operation.run(connection);
-    if connection.is_autocommit() {
-        return Ok(());
-    }
-    let end = if kept {
-        "RELEASE operation"
-    } else {
-        "ROLLBACK TO operation; RELEASE operation"
-    };
-    Ok(connection.execute_batch(end)?)
-}
-
-fn refuse(operations: Vec<Box<dyn Work>>, error: &Error) {
+fn refuse(operations: Vec<Box<dyn Work>>, error: Error) {
+    // One failure is told to many callers.
+    let error = Arc::new(error);
     for operation in operations {
-        operation.finish(Err(copy(error)));
+        operation.finish(Err(Error::NotCommitted(Arc::clone(&error))));
     }
 }
 
-/// One failure is told to many callers, but SQLite's error cannot be cloned.
-fn copy(error: &Error) -> Error {
-    let code = match error {
-        Error::Sql(error) | Error::Open { source: error, .. } => error.sqlite_error_code(),
-        Error::NotCommitted(_, code) => *code,
-        _ => None,
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::migrate::Schema;
+
+    static SCHEMA: Schema = Schema {
+        steps: &["CREATE TABLE numbers (n INTEGER)"],
     };
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+
+    fn insert(file: &Arc<File>, n: i64) -> (Message, oneshot::Receiver<Result<()>>) {
+        let (operation, reply) = Operation::prepare(move |connection| {
+            connection.execute("INSERT INTO numbers VALUES (?)", [n])?;
+            Ok(())
+        });
+        let message = Message::Write {
+            file: Arc::clone(file),
+            need: Need::Space,
+            operation,
+        };
+        (message, reply)
     }
-    Error::NotCommitted(text, code)
+
+    #[test]
+    fn nobody_hears_of_success_before_the_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Arc::new(File {
+            path: folder.path().join("numbers.db"),
+            schema: &SCHEMA,
+            create: true,
+        });
+        let limits = Limits::default();
+        let space = Arc::new(Space::new(limits.disk_reserve));
+        let mut thread = Thread::new(&limits, space, Arc::default());
+        let mut opened = open_writer(&file).unwrap();
+        let (committing, begun) = sync_channel(0);
+        let (go_on, held) = sync_channel(0);
+        let held = Mutex::new(held);
+        let hook = move || {
+            committing.send(()).unwrap();
+            let refuse: bool = held.lock().unwrap().recv().unwrap();
+            refuse
+        };
+        opened.connection.commit_hook(Some(hook)).unwrap();
+        thread.connections.put(file.path.clone(), opened);
+
+        let (queue, waiting) = mpsc::channel(8);
+        let (messages, mut replies): (Vec<_>, Vec<_>) =
+            [insert(&file, 1), insert(&file, 2)].into_iter().unzip();
+        for message in messages {
+            queue.try_send(message).unwrap();
+        }
+        let running = std::thread::spawn(move || thread.run(waiting));
+        begun.recv().unwrap();
+        for reply in &mut replies {
+            assert!(reply.try_recv().is_err(), "the commit has not ended");
+        }
+        go_on.send(false).unwrap();
+        for reply in replies {
+            reply.blocking_recv().unwrap().unwrap();
+        }
+
+        let (message, refused) = insert(&file, 3);
+        queue.try_send(message).unwrap();
+        begun.recv().unwrap();
+        go_on.send(true).unwrap();
+        let error = refused.blocking_recv().unwrap().unwrap_err();
+        assert!(matches!(error, Error::NotCommitted(_)), "{error}");
+        drop(queue);
+        running.join().unwrap();
+    }
 }

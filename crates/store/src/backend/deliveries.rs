@@ -149,7 +149,7 @@ impl Backend {
     /// tried again.
     pub async fn settle_deliveries(&self, outcomes: Vec<Outcome>) -> Result<()> {
         self.database
-            .write(move |connection| {
+            .write_when_low(move |connection| {
                 outcomes
                     .iter()
                     .try_for_each(|outcome| settle(connection, outcome))

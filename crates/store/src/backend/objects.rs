@@ -91,7 +91,7 @@ impl Backend {
         origin: Origin,
     ) -> Result<Written> {
         self.database
-            .write(move |connection| {
+            .write_when_low(move |connection| {
                 let object = get(connection, &object_type, id)?;
                 connection
                     .prepare_cached("DELETE FROM objects WHERE type = ? AND id = ?")?

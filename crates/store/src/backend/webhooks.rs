@@ -109,7 +109,7 @@ impl Backend {
     /// Deletes the webhook and its deliveries. Says whether there was one.
     pub async fn delete_webhook(&self, id: WebhookId) -> Result<bool> {
         self.database
-            .write(move |connection| {
+            .write_when_low(move |connection| {
                 Ok(connection.execute("DELETE FROM webhooks WHERE id = ?", [id.to_string()])? > 0)
             })
             .await

@@ -111,7 +111,7 @@ impl Store {
     /// is just being made, stays and is a conflict. `false`: there is no such account.
     pub async fn delete_account(&self, id: AccountId) -> Result<bool> {
         self.platform
-            .write(move |connection| {
+            .write_when_low(move |connection| {
                 let used: bool = connection
                     .prepare_cached("SELECT EXISTS (SELECT 1 FROM instances WHERE account = ?)")?
                     .query_row([Text(id)], |row| row.get(0))?;

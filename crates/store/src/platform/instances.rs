@@ -158,7 +158,7 @@ impl Store {
     pub async fn retire_instance(&self, id: &str) -> Result<Option<Instance>> {
         let id = id.to_owned();
         self.platform
-            .write(move |connection| {
+            .write_when_low(move |connection| {
                 connection
                     .prepare_cached("DELETE FROM tokens WHERE kind = 'instance' AND instance = ?")?
                     .execute([&id])?;
@@ -176,7 +176,7 @@ impl Store {
     pub async fn delete_instance(&self, id: &str) -> Result<()> {
         let id = id.to_owned();
         self.platform
-            .write(move |connection| {
+            .write_when_low(move |connection| {
                 connection
                     .prepare_cached("DELETE FROM instances WHERE id = ? AND state = 'removing'")?
                     .execute([&id])?;

@@ -119,7 +119,7 @@ impl Store {
     /// Deletes one token of the holder. `false`: the holder has no such token.
     pub async fn delete_token(&self, holder: Holder, id: i64) -> Result<bool> {
         self.platform
-            .write(move |connection| {
+            .write_when_low(move |connection| {
                 let (kind, person, account, instance) = columns(&holder);
                 let deleted = connection
                     .prepare_cached(
