@@ -66,9 +66,22 @@ fn encode(opcode: u8, payload: &[u8]) -> Bytes {
     frame.into()
 }
 
+/// How long the frame is that begins `bytes`; it must be one of ours, with its whole head.
+pub(crate) fn length(bytes: &[u8]) -> usize {
+    match bytes[1] {
+        126 => 4 + usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
+        127 => {
+            let eight = bytes[2..10].try_into().expect("a slice of eight");
+            let payload = usize::try_from(u64::from_be_bytes(eight));
+            10 + payload.expect("it was in memory when it was framed")
+        }
+        short => 2 + usize::from(short),
+    }
+}
+
 /// What a client's bytes amounted to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     /// A whole text or binary message, which nobody reads.
     Message,
     Ping(Vec<u8>),
@@ -79,9 +92,9 @@ pub(crate) enum Event {
 
 /// The client broke the protocol; `code` is the status to close with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Violation {
-    pub(crate) code: u16,
-    pub(crate) reason: &'static str,
+pub struct Violation {
+    pub code: u16,
+    pub reason: &'static str,
 }
 
 fn protocol(reason: &'static str) -> Violation {
@@ -100,7 +113,7 @@ const TOO_BIG: Violation = Violation {
 
 /// Reads client frames, however the bytes are cut.
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     message_bytes_max: u32,
     step: Step,
     /// The data message that has begun and not ended; control frames may come between its frames.
@@ -148,7 +161,8 @@ struct Message {
 }
 
 impl Decoder {
-    pub(crate) fn new(message_bytes_max: u32) -> Self {
+    /// A decoder that takes messages of at most so many bytes.
+    pub fn new(message_bytes_max: u32) -> Self {
         Self {
             message_bytes_max,
             step: NEXT_HEAD,
@@ -159,7 +173,7 @@ impl Decoder {
     /// Reads from the front of `input` up to the next event. `None`: all of it was read.
     ///
     /// After a close frame or a violation the rest of the input is skipped.
-    pub(crate) fn next(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Violation> {
+    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Violation> {
         let event = self.advance(input);
         if matches!(event, Err(_) | Ok(Some(Event::Close(_)))) {
             self.step = Step::Closed;

@@ -332,3 +332,11 @@ fn server_frames_are_unmasked_whole_and_minimal() {
 fn an_idle_decoder_is_small() {
     assert!(size_of::<Decoder>() <= 64, "{}", size_of::<Decoder>());
 }
+
+#[test]
+fn frames_know_their_length() {
+    for size in [0, 1, 125, 126, 127, 65_535, 65_536, 100_000] {
+        let framed = super::text(&"x".repeat(size));
+        assert_eq!(length(&framed), framed.len());
+    }
+}

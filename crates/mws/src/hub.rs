@@ -1,22 +1,32 @@
-//! All gateways and their sockets: who is here, and messages to them.
+//! All gateways and the reactors that hold their sockets: accepts messages, and asks what a reactor knows.
 //!
-//! A message is accepted under the lock of its gateway, which gives every socket the same order and keeps one
-//! gateway's load off the others. Nothing here touches a socket; the tasks that do look into their outbox.
+//! A message is accepted under the lock of its gateway, which hands it to every reactor that has sockets of the
+//! gateway; so all of them see the messages of a gateway in the same order. Messages wait in line for little room,
+//! which bounds what is queued and keeps one gateway's load off the others.
 
 use std::collections::HashMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
-use pilvi_model::GatewayId;
+use pilvi_model::{Error, GatewayId, Result};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::counters::Counters;
 use crate::limits::Limits;
-use crate::outbox::{Farewell, Outbox};
-use crate::roster::{Connected, Receivers, Roster};
+use crate::reactor::inbox::{Command, Inbox, Publication, Section};
+use crate::reactor::socket::Newcomer;
+use crate::reactor::tally::{Gauges, ReactorCounts};
+use crate::reactor::{Reactor, Station};
+use crate::roster::{Connected, Receivers};
+use crate::session::Farewell;
 use crate::socket_id::SocketId;
 
-/// Knows every connected socket. Cloning gives another handle.
+/// Finds the reactors of a gateway. Cloning gives another handle.
 #[derive(Clone, Debug)]
 pub(crate) struct Hub {
     shared: Arc<Shared>,
@@ -25,308 +35,460 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 struct Shared {
     limits: Arc<Limits>,
-    counters: Arc<Counters>,
+    stations: Vec<Arc<Station>>,
     /// Only gateways with sockets. Held for reading while one joins, so that a gateway that just became
-    /// empty cannot be taken out under it; never held while messages are routed.
-    gateways: RwLock<HashMap<GatewayId, Arc<Mutex<Roster>>>>,
+    /// empty cannot be taken out under it; never held while messages are accepted.
+    lanes: RwLock<HashMap<GatewayId, Arc<Lane>>>,
+    /// Sockets that have a gateway.
     sockets: AtomicUsize,
-    closing: AtomicBool,
+    /// Descriptors in use, also by those who are turned away.
+    descriptors: AtomicUsize,
 }
 
-/// There are as many sockets as the server or the gateway takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Full;
+/// The way of a gateway's messages to the reactors.
+#[derive(Debug)]
+struct Lane {
+    gateway: GatewayId,
+    /// Held while a message is handed to all reactors.
+    order: Mutex<()>,
+    /// How much may be on the way, in bytes.
+    room: Arc<Semaphore>,
+    /// How many sockets each reactor has.
+    on: Box<[AtomicUsize]>,
+    sockets: AtomicUsize,
+}
 
-/// A socket's place in the hub; dropping it leaves.
+/// The right to hold one more descriptor; dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Berth {
+    shared: Arc<Shared>,
+}
+
+/// A socket's place on a reactor; dropping it leaves.
 #[derive(Debug)]
 pub(crate) struct Seat {
+    berth: Berth,
+    reactor: u32,
+    /// None for a socket that is turned away.
+    lane: Option<Arc<Lane>>,
+}
+
+/// The threads of the reactors.
+#[derive(Debug)]
+pub(crate) struct Crew {
     hub: Hub,
-    gateway: GatewayId,
-    key: usize,
-    id: SocketId,
-    outbox: Arc<Outbox>,
+    threads: Vec<(JoinHandle<()>, oneshot::Receiver<()>)>,
 }
 
 impl Hub {
-    pub(crate) fn new(limits: Arc<Limits>, counters: Arc<Counters>) -> Self {
+    /// Starts the reactors.
+    pub(crate) fn start(limits: Arc<Limits>, counters: &Arc<Counters>) -> io::Result<(Self, Crew)> {
+        let (hub, reactors) = Self::with_reactors(limits, counters)?;
+        let threads = reactors
+            .into_iter()
+            .enumerate()
+            .map(|(number, reactor)| start_thread(number, reactor));
+        let threads = threads.collect::<io::Result<_>>()?;
+        let crew = Crew {
+            hub: hub.clone(),
+            threads,
+        };
+        Ok((hub, crew))
+    }
+
+    /// Makes the reactors, but leaves it to the caller to turn them.
+    pub(crate) fn with_reactors(
+        limits: Arc<Limits>,
+        counters: &Arc<Counters>,
+    ) -> io::Result<(Self, Vec<Reactor>)> {
+        let mut stations = Vec::new();
+        let mut reactors = Vec::new();
+        for _ in 0..limits.reactors.max(1) {
+            let station = Arc::new(Station {
+                limits: Arc::clone(&limits),
+                counters: Arc::clone(counters),
+                inbox: Inbox::new()?,
+                gauges: Gauges::default(),
+                closing: AtomicBool::new(false),
+            });
+            reactors.push(Reactor::new(Arc::clone(&station))?);
+            stations.push(station);
+        }
         let shared = Shared {
             limits,
-            counters,
-            gateways: RwLock::default(),
+            stations,
+            lanes: RwLock::default(),
             sockets: AtomicUsize::new(0),
-            closing: AtomicBool::new(false),
+            descriptors: AtomicUsize::new(0),
         };
-        Self {
+        let hub = Self {
             shared: Arc::new(shared),
-        }
+        };
+        Ok((hub, reactors))
     }
 
-    /// Adds a socket; from here on it receives.
-    pub(crate) fn join(&self, gateway: GatewayId, socket: Connected) -> Result<Seat, Full> {
-        let shared = &self.shared;
-        if shared.sockets.fetch_add(1, Ordering::Relaxed) >= shared.limits.sockets_max {
-            shared.sockets.fetch_sub(1, Ordering::Relaxed);
-            return Err(Full);
-        }
-        let id = socket.id;
-        let outbox = Arc::new(Outbox::new(&shared.limits));
-        let Some(key) = self.insert(gateway, socket, &outbox) else {
-            shared.sockets.fetch_sub(1, Ordering::Relaxed);
-            return Err(Full);
+    /// The right to hold one more descriptor, if there are any left.
+    pub(crate) fn berth(&self) -> Option<Berth> {
+        take_one(&self.shared.descriptors, self.shared.limits.sockets_max).then(|| Berth {
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    /// Gives a connection to its reactor.
+    pub(crate) fn join(&self, newcomer: Newcomer) {
+        let reactor = newcomer.seat.reactor as usize;
+        let station = &self.shared.stations[reactor];
+        station.inbox.push(Command::Join(Box::new(newcomer)));
+    }
+
+    /// Accepts a framed message. It waits while too many are on the way to this gateway's sockets.
+    ///
+    /// # Errors
+    /// [`pilvi_model::Kind::Unavailable`] when there is no room for long.
+    pub(crate) async fn publish(
+        &self,
+        gateway: GatewayId,
+        to: Receivers,
+        frame: Bytes,
+    ) -> Result<()> {
+        let Some(lane) = self.lane(gateway) else {
+            return Ok(());
         };
-        let seat = Seat {
-            hub: self.clone(),
+        let room = self.room(&lane, to.bytes() + frame.len()).await?;
+        let publication = Arc::new(Publication {
             gateway,
-            key,
-            id,
-            outbox,
-        };
-        // Looked at after the insertion: who closes everything either finds this socket or is seen here.
-        if shared.closing.load(Ordering::SeqCst) {
-            seat.outbox.end(Farewell::GOING_AWAY);
+            to,
+            frame,
+            _room: room,
+        });
+        self.hand_out(&lane, &publication);
+        Ok(())
+    }
+
+    fn hand_out(&self, lane: &Lane, publication: &Arc<Publication>) {
+        let _in_order = lane.order.lock().unwrap_or_else(PoisonError::into_inner);
+        for station in self.stations_of(lane) {
+            let command = Command::Publish(Arc::clone(publication));
+            station.inbox.push(command);
         }
-        Ok(seat)
     }
 
-    fn insert(&self, gateway: GatewayId, socket: Connected, outbox: &Arc<Outbox>) -> Option<usize> {
-        let max = self.shared.limits.sockets_per_gateway_max;
-        let add = |roster: &Mutex<Roster>| {
-            let mut roster = lock(roster);
-            (roster.len() < max).then(|| roster.insert(socket, outbox.clone()))
-        };
-        let gateways = &self.shared.gateways;
-        let known = gateways.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(roster) = known.get(&gateway) {
-            return add(roster);
+    async fn room(&self, lane: &Lane, bytes: usize) -> Result<OwnedSemaphorePermit> {
+        let limits = &self.shared.limits;
+        let permits = permits(limits, bytes);
+        let room = Arc::clone(&lane.room).acquire_many_owned(permits);
+        match tokio::time::timeout(limits.publish_patience, room).await {
+            Ok(room) => room.map_err(Error::internal),
+            Err(_) => Err(Error::unavailable(
+                "too many messages are on their way to the sockets of this gateway; try again soon",
+            )),
         }
-        drop(known);
-        let mut known = gateways.write().unwrap_or_else(PoisonError::into_inner);
-        add(known.entry(gateway).or_default())
     }
 
-    /// Queues a framed message for its receivers and says how many there are.
-    pub(crate) fn publish(&self, gateway: GatewayId, to: &Receivers, frame: &Bytes) -> usize {
-        let Some(roster) = self.roster(gateway) else {
-            return 0;
+    pub(crate) async fn find(&self, gateway: GatewayId, id: SocketId) -> Result<Option<Connected>> {
+        let Some(lane) = self.lane(gateway) else {
+            return Ok(None);
         };
-        let reach = lock(&roster).publish(to, frame);
-        let counters = &self.shared.counters;
-        counters.deliveries.add(reach.queued);
-        counters.slow_readers.add(reach.overflowed);
-        if reach.overflowed > 0 {
-            tracing::info!(%gateway, sockets = reach.overflowed, "dropped slow readers");
+        for station in self.stations_of(&lane) {
+            let find = |answer| Command::Find {
+                gateway,
+                id,
+                answer,
+            };
+            let found = ask(station, find).await?;
+            if found.is_some() {
+                return Ok(found);
+            }
         }
-        reach.queued
+        Ok(None)
     }
 
-    pub(crate) fn find(&self, gateway: GatewayId, id: SocketId) -> Option<Connected> {
-        self.roster(gateway)
-            .and_then(|roster| lock(&roster).find(id))
+    /// The sockets of a gateway, a page of them, in an order that stays while they do.
+    pub(crate) async fn page(
+        &self,
+        gateway: GatewayId,
+        mut offset: usize,
+        limit: usize,
+    ) -> Result<Vec<Connected>> {
+        let mut page = Vec::new();
+        let Some(lane) = self.lane(gateway) else {
+            return Ok(page);
+        };
+        for station in self.stations_of(&lane) {
+            let limit = limit - page.len();
+            let list = |answer| Command::Page {
+                gateway,
+                offset,
+                limit,
+                answer,
+            };
+            let Section { sockets, total } = ask(station, list).await?;
+            page.extend(sockets);
+            offset = offset.saturating_sub(total);
+        }
+        Ok(page)
     }
 
-    /// The sockets of a gateway, a page of them.
-    pub(crate) fn page(&self, gateway: GatewayId, offset: usize, limit: usize) -> Vec<Connected> {
-        self.roster(gateway)
-            .map(|roster| lock(&roster).page(offset, limit))
-            .unwrap_or_default()
-    }
-
-    /// Ends a socket. It is gone from here at once; its task closes it.
-    pub(crate) fn end(&self, gateway: GatewayId, id: SocketId, farewell: Farewell) -> bool {
-        self.roster(gateway)
-            .is_some_and(|roster| lock(&roster).end(id, farewell))
+    /// Ends a socket. It is gone from here at once; its reactor closes it.
+    pub(crate) async fn end(
+        &self,
+        gateway: GatewayId,
+        id: SocketId,
+        farewell: Farewell,
+    ) -> Result<bool> {
+        let Some(lane) = self.lane(gateway) else {
+            return Ok(false);
+        };
+        for station in self.stations_of(&lane) {
+            let end = |answer| Command::End {
+                gateway,
+                id,
+                farewell,
+                answer,
+            };
+            if ask(station, end).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Ends every socket of a gateway that is being removed.
     pub(crate) fn end_all(&self, gateway: GatewayId) {
-        if let Some(roster) = self.roster(gateway) {
-            lock(&roster).end_all(Farewell::GOING_AWAY);
+        for station in &self.shared.stations {
+            station.inbox.push(Command::EndAll(gateway));
         }
     }
 
-    /// Ends every socket, and those that still join.
+    /// Ends every socket, those that still join, and the reactors.
     pub(crate) fn close(&self) {
-        self.shared.closing.store(true, Ordering::SeqCst);
-        let gateways = &self.shared.gateways;
-        let known = gateways.read().unwrap_or_else(PoisonError::into_inner);
-        for roster in known.values() {
-            lock(roster).end_all(Farewell::GOING_AWAY);
+        for station in &self.shared.stations {
+            station.closing.store(true, Ordering::SeqCst);
+            station.inbox.push(Command::Close);
         }
     }
 
+    /// How many sockets are connected.
     pub(crate) fn sockets(&self) -> usize {
         self.shared.sockets.load(Ordering::Relaxed)
     }
 
-    fn roster(&self, gateway: GatewayId) -> Option<Arc<Mutex<Roster>>> {
-        let gateways = &self.shared.gateways;
-        let known = gateways.read().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn reactors(&self) -> Vec<ReactorCounts> {
+        let stations = self.shared.stations.iter();
+        stations.map(|station| station.gauges.read()).collect()
+    }
+
+    fn lane(&self, gateway: GatewayId) -> Option<Arc<Lane>> {
+        let lanes = &self.shared.lanes;
+        let known = lanes.read().unwrap_or_else(PoisonError::into_inner);
         known.get(&gateway).cloned()
     }
 
-    fn leave(&self, seat: &Seat) {
-        self.shared.sockets.fetch_sub(1, Ordering::Relaxed);
-        let Some(roster) = self.roster(seat.gateway) else {
-            return;
-        };
-        let empty = {
-            let mut roster = lock(&roster);
-            roster.remove(seat.key, seat.id);
-            roster.is_empty()
-        };
-        if empty {
-            self.forget_if_empty(seat.gateway);
+    /// The reactors that have sockets of a gateway.
+    fn stations_of<'a>(&'a self, lane: &'a Lane) -> impl Iterator<Item = &'a Station> {
+        let stations = self.shared.stations.iter().zip(&lane.on);
+        stations
+            .filter(|(_, sockets)| sockets.load(Ordering::SeqCst) > 0)
+            .map(|(station, _)| &**station)
+    }
+}
+
+impl Shared {
+    /// Counts one socket more for a gateway, unless it has as many as it may.
+    fn enter(&self, gateway: GatewayId) -> Option<(Arc<Lane>, u32)> {
+        let known = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = known.get(&gateway) {
+            return self.enter_lane(lane);
         }
+        drop(known);
+        let mut known = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        let lane = known
+            .entry(gateway)
+            .or_insert_with(|| Arc::new(Lane::new(gateway, self)));
+        self.enter_lane(lane)
     }
 
-    fn forget_if_empty(&self, gateway: GatewayId) {
-        let gateways = &self.shared.gateways;
-        let mut known = gateways.write().unwrap_or_else(PoisonError::into_inner);
+    fn enter_lane(&self, lane: &Arc<Lane>) -> Option<(Arc<Lane>, u32)> {
+        if !take_one(&lane.sockets, self.limits.sockets_per_gateway_max) {
+            return None;
+        }
+        let reactor = self.choose(Some(lane));
+        lane.on[reactor as usize].fetch_add(1, Ordering::SeqCst);
+        self.sockets.fetch_add(1, Ordering::Relaxed);
+        Some((Arc::clone(lane), reactor))
+    }
+
+    /// The reactor with the fewest sockets of a gateway, so that all of them share its work; then with the fewest.
+    fn choose(&self, lane: Option<&Lane>) -> u32 {
+        let load = |(number, station): &(u32, &Arc<Station>)| {
+            let of_gateway = lane.map(|lane| lane.on[*number as usize].load(Ordering::Relaxed));
+            (of_gateway, station.gauges.sockets.load(Ordering::Relaxed))
+        };
+        let least = (0..).zip(&self.stations).min_by_key(load);
+        let (number, station) = least.expect("there is a reactor");
+        station.gauges.sockets.fetch_add(1, Ordering::Relaxed);
+        number
+    }
+
+    fn leave_lane(&self, lane: &Lane, reactor: u32) {
+        lane.on[reactor as usize].fetch_sub(1, Ordering::SeqCst);
+        self.sockets.fetch_sub(1, Ordering::Relaxed);
+        if lane.sockets.fetch_sub(1, Ordering::SeqCst) > 1 {
+            return;
+        }
+        let mut known = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        // Somebody may have entered meanwhile, or even have found it empty and made another one.
         let empty = known
-            .get(&gateway)
-            .is_some_and(|roster| lock(roster).is_empty());
+            .get(&lane.gateway)
+            .is_some_and(|known| known.sockets.load(Ordering::SeqCst) == 0);
         if empty {
-            known.remove(&gateway);
+            known.remove(&lane.gateway);
         }
     }
 }
 
-impl Seat {
-    pub(crate) fn outbox(&self) -> &Outbox {
-        &self.outbox
+impl Lane {
+    fn new(gateway: GatewayId, shared: &Shared) -> Self {
+        Self {
+            gateway,
+            order: Mutex::default(),
+            room: Arc::new(Semaphore::new(shared.limits.batch_bytes_max)),
+            on: shared
+                .stations
+                .iter()
+                .map(|_| AtomicUsize::new(0))
+                .collect(),
+            sockets: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Berth {
+    /// A seat that receives a gateway's messages. The berth comes back when the gateway has as many sockets as it may.
+    pub(crate) fn seat(self, gateway: GatewayId) -> std::result::Result<Seat, Self> {
+        match self.shared.enter(gateway) {
+            Some((lane, reactor)) => Ok(Seat {
+                berth: self,
+                reactor,
+                lane: Some(lane),
+            }),
+            None => Err(self),
+        }
+    }
+
+    /// A seat of somebody who is turned away.
+    pub(crate) fn seat_without_gateway(self) -> Seat {
+        Seat {
+            reactor: self.shared.choose(None),
+            berth: self,
+            lane: None,
+        }
+    }
+}
+
+impl Drop for Berth {
+    fn drop(&mut self) {
+        self.shared.descriptors.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.hub.leave(self);
+        let shared = &self.berth.shared;
+        let station = &shared.stations[self.reactor as usize];
+        station.gauges.sockets.fetch_sub(1, Ordering::Relaxed);
+        if let Some(lane) = &self.lane {
+            shared.leave_lane(lane, self.reactor);
+        }
     }
 }
 
-fn lock(roster: &Mutex<Roster>) -> MutexGuard<'_, Roster> {
-    roster.lock().unwrap_or_else(PoisonError::into_inner)
+impl Crew {
+    /// Closes every socket and waits for the reactors to end.
+    pub(crate) async fn dismiss(mut self) {
+        self.hub.close();
+        for (thread, ended) in std::mem::take(&mut self.threads) {
+            // It ends without a word when the thread has died, which is as well.
+            let _ = ended.await;
+            if thread.join().is_err() {
+                tracing::error!("a reactor ended badly");
+            }
+        }
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.hub.close();
+    }
+}
+
+fn start_thread(
+    number: usize,
+    reactor: Reactor,
+) -> io::Result<(JoinHandle<()>, oneshot::Receiver<()>)> {
+    let (sender, ended) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name(format!("mws-reactor-{number}"))
+        .spawn(move || {
+            keep_running(reactor);
+            // Nobody waits when the service was dropped without being stopped.
+            let _ = sender.send(());
+        })?;
+    Ok((thread, ended))
+}
+
+/// A reactor that breaks down loses its sockets, whose clients connect anew; the gateway goes on.
+fn keep_running(mut reactor: Reactor) {
+    /// So that what breaks at once does not fill the log.
+    const PAUSE: Duration = Duration::from_millis(100);
+    loop {
+        let station = Arc::clone(reactor.station());
+        let next = match catch_unwind(AssertUnwindSafe(|| reactor.run())) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => Err(error),
+            Err(_) => Ok(()),
+        };
+        let next = next.and_then(|()| Reactor::new(Arc::clone(&station)));
+        tracing::error!("a reactor broke down and lost its sockets");
+        std::thread::sleep(PAUSE);
+        match next {
+            Ok(next) => reactor = next,
+            Err(error) => {
+                tracing::error!(%error, "a reactor could not go on");
+                station.inbox.close();
+                return;
+            }
+        }
+    }
+}
+
+async fn ask<T>(
+    station: &Station,
+    question: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Result<T> {
+    let (sender, answer) = oneshot::channel();
+    station.inbox.push(question(sender));
+    let answer = answer.await;
+    answer.map_err(|_| Error::unavailable("the sockets are going away; try again soon"))
+}
+
+/// Adds one unless there are `max`.
+fn take_one(count: &AtomicUsize, max: usize) -> bool {
+    let taken = count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| {
+        (count < max).then_some(count + 1)
+    });
+    taken.is_ok()
+}
+
+/// The part of a gateway's room that a message takes: its bytes, but no more than there is, so that a large one can
+/// pass alone, and no less than makes the number of messages bounded, too.
+fn permits(limits: &Limits, bytes: usize) -> u32 {
+    let most = limits.batch_bytes_max;
+    let least = most / limits.batch_messages_max.max(1);
+    u32::try_from(bytes.max(least).min(most)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::task::{Context, Waker};
-
-    use pilvi_model::Timestamp;
-
-    use super::*;
-
-    const OURS: [u8; 12] = [1; 12];
-    const THEIRS: [u8; 12] = [2; 12];
-
-    fn hub(limits: Limits) -> Hub {
-        Hub::new(Arc::new(limits), Arc::default())
-    }
-
-    fn socket(tag: &str) -> Connected {
-        Connected {
-            id: SocketId::random(),
-            tags: vec![Arc::from(tag)],
-            connected_at: Timestamp::from_millis(0),
-        }
-    }
-
-    fn everyone() -> Receivers {
-        Receivers {
-            everyone: true,
-            ..Receivers::default()
-        }
-    }
-
-    fn farewell(seat: &Seat) -> Option<Farewell> {
-        seat.outbox
-            .poll_farewell(&Context::from_waker(Waker::noop()))
-    }
-
-    #[test]
-    fn messages_never_cross_gateways() {
-        let hub = hub(Limits::default());
-        let (ours, theirs) = (GatewayId::from_bytes(OURS), GatewayId::from_bytes(THEIRS));
-        let mine = socket("t");
-        let id = mine.id;
-        let _mine = hub.join(ours, mine).unwrap();
-        let _other = hub.join(theirs, socket("t")).unwrap();
-        let frame = Bytes::from_static(b"x");
-        let by_id = Receivers {
-            sockets: vec![id],
-            ..Receivers::default()
-        };
-        let by_tag = Receivers {
-            tags: vec!["t".to_owned()],
-            ..Receivers::default()
-        };
-        for receivers in [everyone(), by_id, by_tag] {
-            assert_eq!(hub.publish(ours, &receivers, &frame), 1);
-        }
-        let foreign = Receivers {
-            sockets: vec![id],
-            ..Receivers::default()
-        };
-        assert_eq!(hub.publish(theirs, &foreign, &frame), 0);
-        assert!(hub.find(theirs, id).is_none());
-        assert!(!hub.end(theirs, id, Farewell::NORMAL));
-        assert!(hub.find(ours, id).is_some());
-    }
-
-    #[test]
-    fn a_dropped_seat_leaves_and_an_empty_gateway_is_forgotten() {
-        let hub = hub(Limits::default());
-        let gateway = GatewayId::from_bytes(OURS);
-        let first = hub.join(gateway, socket("t")).unwrap();
-        let second = hub.join(gateway, socket("t")).unwrap();
-        assert_eq!((hub.sockets(), hub.page(gateway, 0, 9).len()), (2, 2));
-        drop(first);
-        assert_eq!((hub.sockets(), hub.page(gateway, 0, 9).len()), (1, 1));
-        drop(second);
-        assert_eq!(hub.sockets(), 0);
-        assert!(hub.shared.gateways.read().unwrap().is_empty());
-    }
-
-    #[test]
-    fn an_ended_socket_is_gone_at_once() {
-        let hub = hub(Limits::default());
-        let gateway = GatewayId::from_bytes(OURS);
-        let socket = socket("t");
-        let id = socket.id;
-        let seat = hub.join(gateway, socket).unwrap();
-        assert!(hub.end(gateway, id, Farewell::NORMAL));
-        assert!(!hub.end(gateway, id, Farewell::NORMAL));
-        assert!(hub.page(gateway, 0, 9).is_empty());
-        assert_eq!(farewell(&seat), Some(Farewell::NORMAL));
-        drop(seat);
-        assert_eq!(hub.sockets(), 0);
-    }
-
-    #[test]
-    fn sockets_are_bounded_per_gateway_and_overall() {
-        let hub = hub(Limits {
-            sockets_max: 3,
-            sockets_per_gateway_max: 2,
-            ..Limits::default()
-        });
-        let (ours, theirs) = (GatewayId::from_bytes(OURS), GatewayId::from_bytes(THEIRS));
-        let seats: Vec<Seat> = (0..2)
-            .map(|_| hub.join(ours, socket("t")).unwrap())
-            .collect();
-        assert_eq!(hub.join(ours, socket("t")).unwrap_err(), Full);
-        let _other = hub.join(theirs, socket("t")).unwrap();
-        assert_eq!(hub.join(theirs, socket("t")).unwrap_err(), Full);
-        drop(seats);
-        assert!(hub.join(theirs, socket("t")).is_ok());
-    }
-
-    #[test]
-    fn closing_ends_those_who_are_here_and_those_who_come() {
-        let hub = hub(Limits::default());
-        let gateway = GatewayId::from_bytes(OURS);
-        let here = hub.join(gateway, socket("t")).unwrap();
-        hub.close();
-        let late = hub.join(gateway, socket("t")).unwrap();
-        assert_eq!(farewell(&here), Some(Farewell::GOING_AWAY));
-        assert_eq!(farewell(&late), Some(Farewell::GOING_AWAY));
-    }
-}
+#[path = "hub_tests.rs"]
+mod tests;

@@ -11,6 +11,8 @@ pub struct Limits {
     pub reservations_per_gateway_max: usize,
     /// The tags of all reservations of a gateway together.
     pub reserved_tag_bytes_per_gateway_max: usize,
+    /// Sockets at once, also those that are turned away or closing: so many descriptors are kept for them. One more is
+    /// answered 503.
     pub sockets_max: usize,
     pub sockets_per_gateway_max: usize,
     pub tags_per_socket_max: usize,
@@ -22,13 +24,17 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// How many sockets one page of a list holds at most, and when nothing is asked.
     pub page_max: usize,
-    /// What may wait for one socket before it counts as a slow reader. A batch of
-    /// [`Limits::batch_bytes_max`] being written comes on top.
+    /// What may wait for one socket that the kernel takes no more for, before it counts as a slow reader.
     pub queue_messages_max: usize,
     pub queue_bytes_max: usize,
-    /// What is handed to the kernel in one go.
+    /// What may be on the way from a gateway to its sockets; one more message waits. It is also the most that a turn
+    /// joins into one write, so it must be less than a queue holds.
     pub batch_messages_max: usize,
     pub batch_bytes_max: usize,
+    /// How long a message waits for that before it is answered 503.
+    pub publish_patience: Duration,
+    /// Threads that read and write the sockets.
+    pub reactors: usize,
     /// What clients may send in one message, though nobody reads it.
     pub client_message_bytes_max: u32,
     /// Must stay below the minute after which routers cut silent connections.
@@ -56,9 +62,16 @@ impl Default for Limits {
             queue_bytes_max: 4 << 20,
             batch_messages_max: 64,
             batch_bytes_max: 64 << 10,
+            publish_patience: Duration::from_secs(10),
+            reactors: default_reactors(),
             client_message_bytes_max: 64 << 10,
             ping_every: Duration::from_secs(45),
             close_patience: Duration::from_secs(3),
         }
     }
+}
+
+/// More than a few only pay with very many sockets, and the rest of the server wants its share of the cores.
+fn default_reactors() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
 }

@@ -1,5 +1,6 @@
 //! The service: its handle, and what can be asked of it.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +14,13 @@ use crate::counters::{Counters, Counts};
 use crate::error::MwsManners;
 use crate::frame;
 use crate::gateway::{Act, Gateway};
-use crate::hub::Hub;
+use crate::hub::{Crew, Hub};
 use crate::limits::Limits;
-use crate::outbox::Farewell;
+use crate::reactor::tally::ReactorCounts;
 use crate::reservation::{Reservation, Reservations};
 use crate::roster::Connected;
 use crate::routes;
+use crate::session::Farewell;
 use crate::settings::{Change, Settings};
 use crate::socket_id::SocketId;
 use crate::wire::Message;
@@ -40,7 +42,11 @@ pub struct Mws {
 }
 
 impl Mws {
-    /// Starts the service. When `tasks` is told to stop, every socket is closed with 1001.
+    /// Starts the service and its reactors. When `tasks` is told to stop, every socket is closed with 1001 and the
+    /// reactors end.
+    ///
+    /// # Errors
+    /// When the system gives no thread or descriptor for a reactor.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -50,11 +56,12 @@ impl Mws {
         clock: Clock,
         limits: Limits,
         tasks: TaskGroup,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let limits = Arc::new(limits);
         let counters = Arc::new(Counters::default());
+        let (hub, crew) = Hub::start(Arc::clone(&limits), &counters)?;
         let mws = Self {
-            hub: Hub::new(Arc::clone(&limits), Arc::clone(&counters)),
+            hub,
             reservations: Reservations::new(clock.clone(), Arc::clone(&limits)),
             identity,
             directory,
@@ -63,8 +70,8 @@ impl Mws {
             tasks,
             counters,
         };
-        mws.tasks.spawn("mws keeper", mws.clone().keep());
-        mws
+        mws.tasks.spawn("mws keeper", mws.clone().keep(crew));
+        Ok(mws)
     }
 
     /// Its routes and manners, for the door. The door's sockets come to [`Mws`] itself.
@@ -82,15 +89,20 @@ impl Mws {
         self.counters.read(self.hub.sockets())
     }
 
+    /// How each reactor is doing.
+    pub fn reactors(&self) -> Vec<ReactorCounts> {
+        self.hub.reactors()
+    }
+
     /// Frees what has expired, and ends every socket at the end.
-    async fn keep(self) {
+    async fn keep(self, crew: Crew) {
         loop {
             tokio::select! {
                 () = self.tasks.stopping() => break,
                 () = tokio::time::sleep(SWEEP_EVERY) => self.reservations.sweep(),
             }
         }
-        self.hub.close();
+        crew.dismiss().await;
     }
 
     /// The gateway, if the caller may do `act` there.
@@ -100,11 +112,14 @@ impl Mws {
         Ok(gateway)
     }
 
-    /// Queues a message for its receivers. There may be none: it is not stored.
-    pub(crate) fn publish(&self, gateway: GatewayId, message: &Message) {
-        self.counters.messages.add(1);
+    /// Accepts a message for its receivers. There may be none: it is not stored.
+    pub(crate) async fn publish(&self, gateway: GatewayId, message: &Message) -> Result<()> {
         let frame = frame::text(&message.data);
-        self.hub.publish(gateway, &message.receivers(), &frame);
+        self.hub
+            .publish(gateway, message.receivers(), frame)
+            .await?;
+        self.counters.messages.add(1);
+        Ok(())
     }
 
     /// Reserves a socket for whoever opens its URI first.
@@ -112,16 +127,17 @@ impl Mws {
         self.reservations.reserve(gateway, tags)
     }
 
-    pub(crate) fn find_socket(&self, gateway: GatewayId, id: &str) -> Result<Connected> {
-        let socket = SocketId::parse(id).and_then(|id| self.hub.find(gateway, id));
+    pub(crate) async fn find_socket(&self, gateway: GatewayId, id: &str) -> Result<Connected> {
+        let id = SocketId::parse(id).ok_or_else(no_such_socket)?;
+        let socket = self.hub.find(gateway, id).await?;
         socket.ok_or_else(no_such_socket)
     }
 
     /// Closes a connected socket, or deletes a reservation that nobody has used.
-    pub(crate) fn delete_socket(&self, gateway: GatewayId, id: &str) -> Result<()> {
+    pub(crate) async fn delete_socket(&self, gateway: GatewayId, id: &str) -> Result<()> {
         let id = SocketId::parse(id).ok_or_else(no_such_socket)?;
-        let found =
-            self.reservations.cancel(gateway, id) || self.hub.end(gateway, id, Farewell::NORMAL);
+        let found = self.reservations.cancel(gateway, id)
+            || self.hub.end(gateway, id, Farewell::NORMAL).await?;
         found.then_some(()).ok_or_else(no_such_socket)
     }
 

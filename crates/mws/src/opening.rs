@@ -2,27 +2,17 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
+use pilvi_model::Error;
 use pilvi_web::{Sockets, Upgrade};
 
-use crate::hub::Seat;
+use crate::hub::{Berth, Seat};
 use crate::mws::Mws;
-use crate::outbox::Farewell;
-use crate::reservation::Claim;
+use crate::reactor::socket::{Newcomer, Ticket};
+use crate::reactor::transport::Transport;
 use crate::roster::Connected;
-use crate::session::End;
-use crate::socket::Connection;
+use crate::session::Farewell;
 use crate::socket_id::SocketId;
-
-/// A socket that receives already while its handshake is still under way.
-///
-/// The order of the fields is that of their end: the seat is left before the URI can be opened again, so that
-/// the hub never holds two sockets of one id.
-struct Seated {
-    seat: Seat,
-    claim: Claim,
-}
 
 impl Sockets for Mws {
     /// Takes an upgrade on any path; only its query's `token` counts (`mws.md` §6).
@@ -33,54 +23,56 @@ impl Sockets for Mws {
 }
 
 impl Mws {
-    /// The handshake succeeds in any case: old clients crash on a refused one. A token that is no good shows
-    /// in the close frame right after it.
+    /// The handshake succeeds in any case but one: old clients crash on a refused one. A token that is no good shows
+    /// in the close frame right after it. When descriptors run out, even that one more would be too much.
     async fn open_socket(&self, upgrade: Upgrade) {
-        // Seated before the answer goes out: who has seen the 101 gets every message posted after it.
-        let seated = self.take_seat(upgrade.params.get("token"));
-        let socket = match upgrade.accept().await {
-            Ok(socket) => socket,
-            // The claim is dropped with `seated` and the URI can be opened again.
-            Err(error) => {
-                tracing::debug!(%error, "the peer went away during the handshake");
-                return;
-            }
+        let Some(berth) = self.hub.berth() else {
+            self.counters.refused.add(1);
+            let full = Error::unavailable("there are too many web sockets; try again soon");
+            return upgrade.refuse(full.into()).await;
         };
-        let limits = Arc::clone(&self.limits);
-        let connection = match seated {
-            Ok(Seated { seat, claim }) => {
-                claim.confirm();
-                self.counters.opened.add(1);
-                Connection::seated(socket.stream, &socket.read_ahead, seat, limits)
-            }
-            Err(farewell) => {
-                self.counters.refused.add(1);
-                Connection::turned_away(socket.stream, farewell, limits)
-            }
-        };
-        let counters = Arc::clone(&self.counters);
-        self.tasks.spawn("mws socket", async move {
-            match connection.run().await {
-                End::Silent => counters.silent.add(1),
-                End::Broken => counters.violations.add(1),
-                End::Closed | End::Expired | End::Lost => {}
-            }
-        });
+        let token = upgrade.params.get("token").and_then(SocketId::parse);
+        let (seat, ticket) = self.take_seat(berth, token);
+        let socket = upgrade.accept();
+        // If this fails, the ticket is dropped with its claim and the URI can be opened again.
+        match socket.stream.into_parts() {
+            Ok((stream, tls)) => self.hub.join(Newcomer {
+                transport: Transport::new(stream, tls),
+                head: socket.head,
+                read_ahead: socket.read_ahead,
+                seat,
+                ticket,
+            }),
+            Err(error) => tracing::error!(%error, "a connection could not be handed over"),
+        }
     }
 
-    fn take_seat(&self, token: Option<&str>) -> Result<Seated, Farewell> {
-        let claim = token
-            .and_then(SocketId::parse)
-            .and_then(|id| self.reservations.claim(id))
-            .ok_or(Farewell::NORMAL)?;
+    fn take_seat(&self, berth: Berth, token: Option<SocketId>) -> (Seat, Result<Ticket, Farewell>) {
+        let Some(claim) = token.and_then(|id| self.reservations.claim(id)) else {
+            return self.turn_away(berth, Farewell::NORMAL);
+        };
         let reservation = claim.reservation();
-        let socket = Connected {
+        let gateway = reservation.gateway;
+        let connected = Connected {
             id: reservation.id,
             tags: reservation.tags.clone(),
             connected_at: self.clock.now().into(),
         };
-        let seat = self.hub.join(reservation.gateway, socket);
-        seat.map(|seat| Seated { seat, claim })
-            .map_err(|_| Farewell::FULL)
+        match berth.seat(gateway) {
+            Ok(seat) => {
+                let ticket = Ticket {
+                    gateway,
+                    connected,
+                    claim,
+                };
+                (seat, Ok(ticket))
+            }
+            Err(berth) => self.turn_away(berth, Farewell::FULL),
+        }
+    }
+
+    fn turn_away(&self, berth: Berth, farewell: Farewell) -> (Seat, Result<Ticket, Farewell>) {
+        self.counters.refused.add(1);
+        (berth.seat_without_gateway(), Err(farewell))
     }
 }

@@ -1,6 +1,4 @@
-//! A minimal WebSocket client for tests: it hides nothing, so that a test sees every frame.
-
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+//! What a WebSocket client sees and says, for tests: it hides nothing, so that a test sees every frame.
 
 pub(crate) const TEXT: u8 = 0x1;
 pub(crate) const CLOSE: u8 = 0x8;
@@ -33,40 +31,39 @@ impl Frame {
     }
 }
 
-/// The client's end of a socket after the handshake.
-pub(crate) struct Peer<R, W> {
-    read: R,
-    write: W,
-}
+/// What the server has sent and nobody has looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Input(Vec<u8>);
 
-impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Peer<R, W> {
-    pub(crate) fn new(read: R, write: W) -> Self {
-        Self { read, write }
+impl Input {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
     }
 
-    /// The next frame; `None` when the server ended the connection between two.
-    pub(crate) async fn receive(&mut self) -> Option<Frame> {
-        let first = self.read.read_u8().await.ok()?;
-        assert_eq!(first & 0xF0, 0x80, "whole frames without reserved bits");
-        let length = match self.read.read_u8().await.unwrap() {
-            126 => u64::from(self.read.read_u16().await.unwrap()),
-            127 => self.read.read_u64().await.unwrap(),
-            short => u64::from(short),
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The next frame, once it is whole.
+    pub(crate) fn next(&mut self) -> Option<Frame> {
+        let [first, second, rest @ ..] = &*self.0 else {
+            return None;
         };
-        let mut payload = vec![0; usize::try_from(length).unwrap()];
-        self.read.read_exact(&mut payload).await.unwrap();
-        Some(Frame {
-            opcode: first & 0x0F,
-            payload,
-        })
-    }
-
-    pub(crate) async fn send(&mut self, opcode: u8, payload: &[u8]) {
-        self.send_raw(&client_frame(opcode, payload)).await;
-    }
-
-    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
-        self.write.write_all(bytes).await.unwrap();
+        assert_eq!(first & 0xF0, 0x80, "whole frames without reserved bits");
+        let extended = match second {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let length = match rest.get(..extended)? {
+            [] => usize::from(*second),
+            bytes => bytes
+                .iter()
+                .fold(0, |length, byte| length << 8 | usize::from(*byte)),
+        };
+        let frame = Frame::new(*first & 0x0F, rest.get(extended..extended + length)?);
+        self.0.drain(..2 + extended + length);
+        Some(frame)
     }
 }
 

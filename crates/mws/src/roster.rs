@@ -1,4 +1,4 @@
-//! The connected sockets of one gateway and the rule of who receives what (`mws.md` §4).
+//! The connected sockets of one gateway on one reactor, and the rule of who receives what (`mws.md` §4).
 //!
 //! Publishing to a tag costs its receivers, not the population: a tag knows its sockets, a socket knows where
 //! it stands in each of its tags, so that leaving costs its own tags and nothing else.
@@ -6,11 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use pilvi_model::Timestamp;
 use slab::Slab;
 
-use crate::outbox::{Delivery, Farewell, Outbox};
 use crate::socket_id::SocketId;
 
 /// Whom a message is for: a socket that any of the three names gets it, once.
@@ -29,38 +27,28 @@ pub(crate) struct Connected {
     pub(crate) connected_at: Timestamp,
 }
 
-/// What became of a message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reach {
-    pub(crate) queued: usize,
-    /// Sockets that had too much waiting and are out now.
-    pub(crate) overflowed: usize,
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     entries: Slab<Entry>,
-    by_id: HashMap<SocketId, usize>,
+    by_id: HashMap<SocketId, u32>,
     tags: Slab<Tag>,
-    by_tag: HashMap<Arc<str>, usize>,
-    /// Counts publishes; an entry marked with the current round has had the message.
-    round: u64,
+    by_tag: HashMap<Arc<str>, u32>,
 }
 
 #[derive(Debug)]
 struct Entry {
     id: SocketId,
     connected_at: Timestamp,
-    outbox: Arc<Outbox>,
-    round: u64,
+    /// The socket's key on its reactor.
+    socket: u32,
     memberships: Box<[Membership]>,
 }
 
 /// One tag of a socket, and its place among the tag's members.
 #[derive(Clone, Copy, Debug)]
 struct Membership {
-    tag: usize,
-    place: usize,
+    tag: u32,
+    place: u32,
 }
 
 #[derive(Debug)]
@@ -72,111 +60,97 @@ struct Tag {
 /// One socket of a tag, and which of its memberships this is.
 #[derive(Clone, Copy, Debug)]
 struct Member {
-    entry: usize,
-    membership: usize,
+    entry: u32,
+    membership: u32,
+}
+
+impl Receivers {
+    /// What it takes of memory while it waits.
+    pub(crate) fn bytes(&self) -> usize {
+        let tags = self.tags.iter().map(|tag| size_of::<String>() + tag.len());
+        self.sockets.len() * size_of::<SocketId>() + tags.sum::<usize>()
+    }
 }
 
 impl Roster {
-    /// Adds a socket; `tags` holds none twice.
-    pub(crate) fn insert(&mut self, socket: Connected, outbox: Arc<Outbox>) -> usize {
-        let vacant = self.entries.vacant_key();
-        let memberships = socket
+    /// Adds a socket and says where it is; `tags` holds none twice.
+    pub(crate) fn insert(&mut self, connected: Connected, socket: u32) -> u32 {
+        let entry = narrow(self.entries.vacant_key());
+        let memberships = connected
             .tags
             .into_iter()
             .enumerate()
             .map(|(membership, name)| {
                 let tag = *self.by_tag.entry(name).or_insert_with_key(|name| {
-                    self.tags.insert(Tag {
+                    narrow(self.tags.insert(Tag {
                         name: name.clone(),
                         members: Vec::new(),
-                    })
+                    }))
                 });
-                let members = &mut self.tags[tag].members;
+                let members = &mut self.tags[tag as usize].members;
                 members.push(Member {
-                    entry: vacant,
-                    membership,
+                    entry,
+                    membership: narrow(membership),
                 });
                 Membership {
                     tag,
-                    place: members.len() - 1,
+                    place: narrow(members.len() - 1),
                 }
             })
             .collect();
-        let key = self.entries.insert(Entry {
-            id: socket.id,
-            connected_at: socket.connected_at,
-            outbox,
-            round: self.round,
+        self.entries.insert(Entry {
+            id: connected.id,
+            connected_at: connected.connected_at,
+            socket,
             memberships,
         });
-        debug_assert_eq!(key, vacant);
-        self.by_id.insert(socket.id, key);
-        key
+        self.by_id.insert(connected.id, entry);
+        entry
     }
 
-    /// Takes a socket out. Nothing happens when it is out already, even if its key serves another by now.
-    pub(crate) fn remove(&mut self, key: usize, id: SocketId) -> Option<Arc<Outbox>> {
-        if self.entries.get(key)?.id != id {
-            return None;
-        }
-        let entry = self.entries.remove(key);
-        self.by_id.remove(&id);
+    /// Takes a socket out.
+    pub(crate) fn remove(&mut self, entry: u32) {
+        let entry = self.entries.remove(entry as usize);
+        self.by_id.remove(&entry.id);
         for membership in &entry.memberships {
             self.leave_tag(*membership);
         }
-        Some(entry.outbox)
     }
 
     fn leave_tag(&mut self, Membership { tag, place }: Membership) {
-        let members = &mut self.tags[tag].members;
-        members.swap_remove(place);
-        if let Some(moved) = members.get(place) {
-            self.entries[moved.entry].memberships[moved.membership].place = place;
+        let members = &mut self.tags[tag as usize].members;
+        members.swap_remove(place as usize);
+        if let Some(moved) = members.get(place as usize) {
+            let entry = &mut self.entries[moved.entry as usize];
+            entry.memberships[moved.membership as usize].place = place;
         } else if members.is_empty() {
-            let tag = self.tags.remove(tag);
+            let tag = self.tags.remove(tag as usize);
             self.by_tag.remove(&tag.name);
         }
     }
 
-    /// Queues `frame` for every receiver, each once. Who overflows is out at once.
-    pub(crate) fn publish(&mut self, receivers: &Receivers, frame: &Bytes) -> Reach {
-        self.round += 1;
-        let mut sending = Sending {
-            round: self.round,
-            frame,
-            reach: Reach::default(),
-            overflowed: Vec::new(),
-        };
-        if receivers.everyone {
-            for (key, entry) in &mut self.entries {
-                sending.send(key, entry);
+    /// Calls `give` with every socket that a message is for, with some more than once.
+    pub(crate) fn route(&self, to: &Receivers, mut give: impl FnMut(u32)) {
+        if to.everyone {
+            return self.sockets().for_each(give);
+        }
+        for id in &to.sockets {
+            if let Some(socket) = self.socket(*id) {
+                give(socket);
             }
-        } else {
-            for id in &receivers.sockets {
-                if let Some(key) = self.by_id.get(id) {
-                    sending.send(*key, &mut self.entries[*key]);
-                }
-            }
-            for name in &receivers.tags {
-                if let Some(tag) = self.by_tag.get(name.as_str()) {
-                    for member in &self.tags[*tag].members {
-                        sending.send(member.entry, &mut self.entries[member.entry]);
-                    }
+        }
+        for name in &to.tags {
+            if let Some(tag) = self.by_tag.get(name.as_str()) {
+                for member in &self.tags[*tag as usize].members {
+                    give(self.entries[member.entry as usize].socket);
                 }
             }
         }
-        let Sending {
-            reach, overflowed, ..
-        } = sending;
-        for (key, id) in overflowed {
-            self.remove(key, id);
-        }
-        reach
     }
 
     pub(crate) fn find(&self, id: SocketId) -> Option<Connected> {
-        let key = self.by_id.get(&id)?;
-        Some(self.describe(&self.entries[*key]))
+        let entry = self.by_id.get(&id)?;
+        Some(self.describe(&self.entries[*entry as usize]))
     }
 
     /// Sockets in an order that stays while they do.
@@ -189,23 +163,15 @@ impl Roster {
             .collect()
     }
 
-    /// Takes a socket out and tells it to end.
-    pub(crate) fn end(&mut self, id: SocketId, farewell: Farewell) -> bool {
-        let outbox = match self.by_id.get(&id) {
-            Some(key) => self.remove(*key, id),
-            None => None,
-        };
-        if let Some(outbox) = &outbox {
-            outbox.end(farewell);
-        }
-        outbox.is_some()
+    /// The key of a socket on its reactor.
+    pub(crate) fn socket(&self, id: SocketId) -> Option<u32> {
+        let entry = self.by_id.get(&id)?;
+        Some(self.entries[*entry as usize].socket)
     }
 
-    /// Tells every socket to end.
-    pub(crate) fn end_all(&self, farewell: Farewell) {
-        for (_, entry) in &self.entries {
-            entry.outbox.end(farewell);
-        }
+    /// The keys of all sockets.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = u32> {
+        self.entries.iter().map(|(_, entry)| entry.socket)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -217,78 +183,43 @@ impl Roster {
     }
 
     fn describe(&self, entry: &Entry) -> Connected {
+        let memberships = entry.memberships.iter();
         Connected {
             id: entry.id,
             connected_at: entry.connected_at,
-            tags: entry
-                .memberships
-                .iter()
-                .map(|membership| self.tags[membership.tag].name.clone())
+            tags: memberships
+                .map(|membership| self.tags[membership.tag as usize].name.clone())
                 .collect(),
         }
     }
 }
 
-/// One publish on its way through the receivers.
-struct Sending<'a> {
-    round: u64,
-    frame: &'a Bytes,
-    reach: Reach,
-    overflowed: Vec<(usize, SocketId)>,
-}
-
-impl Sending<'_> {
-    fn send(&mut self, key: usize, entry: &mut Entry) {
-        if entry.round == self.round {
-            return;
-        }
-        entry.round = self.round;
-        match entry.outbox.push(self.frame.clone()) {
-            Delivery::Queued => self.reach.queued += 1,
-            Delivery::Ended => {}
-            Delivery::Overflowed => {
-                self.reach.overflowed += 1;
-                self.overflowed.push((key, entry.id));
-            }
-        }
-    }
+/// Half the memory for what there are millions of.
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).expect("there are less than four billion sockets and tags")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
+    use std::collections::BTreeSet;
 
     use super::*;
-    use crate::limits::Limits;
 
     struct Socket {
         id: SocketId,
-        key: usize,
-        outbox: Arc<Outbox>,
+        entry: u32,
+        key: u32,
     }
 
-    impl Socket {
-        fn received(&self) -> Vec<Bytes> {
-            let mut batch = VecDeque::new();
-            self.outbox.take_batch(&mut batch, 1000, 1 << 20);
-            batch.into()
-        }
-    }
-
-    fn join(roster: &mut Roster, tags: &[&str]) -> Socket {
-        let limits = Limits {
-            queue_messages_max: 3,
-            ..Limits::default()
-        };
-        let outbox = Arc::new(Outbox::new(&limits));
+    fn join(roster: &mut Roster, key: u32, tags: &[&str]) -> Socket {
         let id = SocketId::random();
-        let socket = Connected {
+        let connected = Connected {
             id,
             tags: tags.iter().map(|tag| Arc::from(*tag)).collect(),
             connected_at: Timestamp::from_millis(1),
         };
-        let key = roster.insert(socket, outbox.clone());
-        Socket { id, key, outbox }
+        let entry = roster.insert(connected, key);
+        Socket { id, entry, key }
     }
 
     fn to_tags(tags: &[&str]) -> Receivers {
@@ -298,17 +229,20 @@ mod tests {
         }
     }
 
-    fn publish(roster: &mut Roster, receivers: &Receivers) -> usize {
-        roster.publish(receivers, &Bytes::from_static(b"x")).queued
+    fn routed(roster: &Roster, to: &Receivers) -> Vec<u32> {
+        let mut sockets = BTreeSet::new();
+        roster.route(to, |socket| {
+            sockets.insert(socket);
+        });
+        sockets.into_iter().collect()
     }
 
     #[test]
     fn the_routing_rule() {
         let mut roster = Roster::default();
-        let red = join(&mut roster, &["red"]);
-        let both = join(&mut roster, &["red", "blue"]);
-        let plain = join(&mut roster, &[]);
-        let all = [&red, &both, &plain];
+        let red = join(&mut roster, 10, &["red"]);
+        let both = join(&mut roster, 20, &["red", "blue"]);
+        let plain = join(&mut roster, 30, &[]);
         let everyone = Receivers {
             everyone: true,
             ..to_tags(&["red"])
@@ -317,148 +251,60 @@ mod tests {
             sockets: ids.to_vec(),
             ..to_tags(tags)
         };
-        let rows: [(&str, Receivers, [usize; 3]); 12] = [
-            ("nobody", Receivers::default(), [0, 0, 0]),
-            ("everyone, once", everyone, [1, 1, 1]),
-            ("one tag", to_tags(&["red"]), [1, 1, 0]),
-            (
-                "two tags, each socket once",
-                to_tags(&["red", "blue"]),
-                [1, 1, 0],
-            ),
-            ("the same tag twice", to_tags(&["blue", "blue"]), [0, 1, 0]),
-            ("an unknown tag", to_tags(&["green"]), [0, 0, 0]),
-            (
-                "tags are exact text",
-                to_tags(&["Red", "red ", ""]),
-                [0, 0, 0],
-            ),
-            (
-                "a star among tags is a tag like any other",
-                to_tags(&["*"]),
-                [0, 0, 0],
-            ),
-            ("one id", by_id(&[plain.id], &[]), [0, 0, 1]),
-            (
-                "the same id twice",
-                by_id(&[plain.id, plain.id], &[]),
-                [0, 0, 1],
-            ),
-            (
-                "an id and a tag of the same socket",
-                by_id(&[both.id], &["blue"]),
-                [0, 1, 0],
-            ),
-            (
-                "an unknown id",
-                by_id(&[SocketId::random()], &[]),
-                [0, 0, 0],
-            ),
+        let rows: [(&str, Receivers, &[u32]); 11] = [
+            ("nobody", Receivers::default(), &[]),
+            ("everyone", everyone, &[10, 20, 30]),
+            ("one tag", to_tags(&["red"]), &[10, 20]),
+            ("two tags", to_tags(&["red", "blue"]), &[10, 20]),
+            ("the same tag twice", to_tags(&["blue", "blue"]), &[20]),
+            ("an unknown tag", to_tags(&["green"]), &[]),
+            ("tags are exact text", to_tags(&["Red", "red ", ""]), &[]),
+            ("a star among tags is like any other", to_tags(&["*"]), &[]),
+            ("ids", by_id(&[plain.id, plain.id, red.id], &[]), &[10, 30]),
+            ("an id and a tag", by_id(&[both.id], &["blue"]), &[20]),
+            ("an unknown id", by_id(&[SocketId::random()], &[]), &[]),
         ];
-        for (name, receivers, expected) in rows {
-            let reached = publish(&mut roster, &receivers);
-            let received = all.map(|socket| socket.received().len());
-            assert_eq!(received, expected, "{name}");
-            assert_eq!(reached, expected.iter().sum::<usize>(), "{name}");
+        for (name, to, expected) in rows {
+            assert_eq!(routed(&roster, &to), expected, "{name}");
         }
-    }
-
-    #[test]
-    fn messages_keep_their_order() {
-        let mut roster = Roster::default();
-        let socket = join(&mut roster, &["a"]);
-        for text in ["1", "2", "3"] {
-            roster.publish(&to_tags(&["a"]), &Bytes::from(text));
-        }
-        assert_eq!(socket.received(), ["1", "2", "3"]);
     }
 
     #[test]
     fn leaving_keeps_the_tags_of_the_others_right() {
         let mut roster = Roster::default();
         let mut sockets: Vec<Socket> = (0..6)
-            .map(|number| {
-                let own = format!("own{number}");
-                join(
-                    &mut roster,
-                    &["all", &own, if number % 2 == 0 { "even" } else { "odd" }],
-                )
+            .map(|key| {
+                let own = format!("own{key}");
+                let parity = if key % 2 == 0 { "even" } else { "odd" };
+                join(&mut roster, key, &["all", &own, parity])
             })
             .collect();
         for leaver in [0, 3, 1] {
-            let gone = sockets.remove(leaver);
-            assert!(roster.remove(gone.key, gone.id).is_some());
-            assert_eq!(publish(&mut roster, &to_tags(&["all"])), sockets.len());
-            let even = publish(&mut roster, &to_tags(&["even"]));
-            let odd = publish(&mut roster, &to_tags(&["odd"]));
-            assert_eq!(even + odd, sockets.len());
-            assert!(gone.received().is_empty());
-            assert!(sockets.iter().all(|socket| socket.received().len() == 2));
+            roster.remove(sockets.remove(leaver).entry);
+            let keys: Vec<u32> = sockets.iter().map(|socket| socket.key).collect();
+            let (even, odd): (Vec<u32>, Vec<u32>) = keys.iter().partition(|key| **key % 2 == 0);
+            assert_eq!(routed(&roster, &to_tags(&["all"])), keys);
+            assert_eq!(routed(&roster, &to_tags(&["even"])), even);
+            assert_eq!(routed(&roster, &to_tags(&["odd"])), odd);
         }
         for gone in sockets {
-            roster.remove(gone.key, gone.id);
+            roster.remove(gone.entry);
+            assert!(roster.find(gone.id).is_none());
         }
         assert!(roster.is_empty() && roster.tags.is_empty() && roster.by_tag.is_empty());
     }
 
     #[test]
-    fn a_key_that_serves_another_socket_by_now_is_left_alone() {
-        let mut roster = Roster::default();
-        let first = join(&mut roster, &[]);
-        assert!(roster.end(first.id, Farewell::NORMAL));
-        let second = join(&mut roster, &[]);
-        assert_eq!(first.key, second.key);
-        assert!(roster.remove(first.key, first.id).is_none());
-        assert!(roster.find(second.id).is_some());
-        assert!(!roster.end(first.id, Farewell::NORMAL));
-    }
-
-    #[test]
-    fn a_newcomer_does_not_inherit_the_mark_of_the_current_round() {
-        let mut roster = Roster::default();
-        join(&mut roster, &["a"]);
-        publish(&mut roster, &to_tags(&["a"]));
-        let late = join(&mut roster, &["a"]);
-        assert_eq!(publish(&mut roster, &to_tags(&["a"])), 2);
-        assert_eq!(late.received().len(), 1);
-    }
-
-    #[test]
-    fn who_overflows_is_out_and_the_others_are_not() {
-        let mut roster = Roster::default();
-        let slow = join(&mut roster, &["a"]);
-        let quick = join(&mut roster, &["a"]);
-        for _ in 0..3 {
-            publish(&mut roster, &to_tags(&["a"]));
-            quick.received();
-        }
-        let reach = roster.publish(&to_tags(&["a"]), &Bytes::from_static(b"x"));
-        assert_eq!(
-            reach,
-            Reach {
-                queued: 1,
-                overflowed: 1
-            }
-        );
-        assert!(roster.find(slow.id).is_none());
-        assert!(roster.find(quick.id).is_some());
-        assert_eq!(publish(&mut roster, &to_tags(&["a"])), 1);
-    }
-
-    #[test]
     fn pages_cover_every_socket_once() {
         let mut roster = Roster::default();
-        for _ in 0..5 {
-            join(&mut roster, &["t"]);
+        for key in 0..5 {
+            join(&mut roster, key, &["t"]);
         }
-        let mut seen: Vec<SocketId> = [(0, 2), (2, 2), (4, 2), (6, 2)]
+        let seen: BTreeSet<SocketId> = [(0, 2), (2, 2), (4, 2), (6, 2)]
             .into_iter()
             .flat_map(|(offset, limit)| roster.page(offset, limit))
             .map(|socket| socket.id)
             .collect();
-        assert_eq!(seen.len(), 5);
-        seen.sort();
-        seen.dedup();
         assert_eq!(seen.len(), 5);
         assert_eq!(&*roster.page(0, 1)[0].tags[0], "t");
     }

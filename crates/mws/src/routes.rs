@@ -43,7 +43,7 @@ async fn reserve_uri(State(mws): State<Mws>, Reader(gateway): Reader, arrival: A
 
 async fn send_message(State(mws): State<Mws>, Writer(gateway): Writer, body: Body) -> Result {
     let message = wire::Message::read(object(body)?, &mws.limits)?;
-    mws.publish(gateway.id, &message);
+    mws.publish(gateway.id, &message).await?;
     Ok(Reply::created(&message))
 }
 
@@ -65,7 +65,7 @@ async fn list_sockets(State(mws): State<Mws>, Admin(gateway): Admin, params: Par
     let max = mws.limits.page_max;
     let limit = number(&params, "limit")?.map_or(max, |limit| limit.min(max));
     let offset = number(&params, "offset")?.unwrap_or(0);
-    let sockets = mws.hub.page(gateway.id, offset, limit);
+    let sockets = mws.hub.page(gateway.id, offset, limit).await?;
     Ok(Reply::ok(&wire::Page::from(&sockets[..])))
 }
 
@@ -74,7 +74,7 @@ async fn show_socket(
     Admin(gateway): Admin,
     Path((_, id)): Path<(String, String)>,
 ) -> Result {
-    let socket = mws.find_socket(gateway.id, &id)?;
+    let socket = mws.find_socket(gateway.id, &id).await?;
     Ok(Reply::ok(&wire::Socket::from(&socket)))
 }
 
@@ -83,13 +83,13 @@ async fn delete_socket(
     Admin(gateway): Admin,
     Path((_, id)): Path<(String, String)>,
 ) -> Result {
-    mws.delete_socket(gateway.id, &id)?;
+    mws.delete_socket(gateway.id, &id).await?;
     Ok(Reply::empty())
 }
 
 async fn receive_webhook(State(mws): State<Mws>, Admin(gateway): Admin, body: Body) -> Result {
     let message = wire::Message::read_webhook(object(body)?, &mws.limits)?;
-    mws.publish(gateway.id, &message);
+    mws.publish(gateway.id, &message).await?;
     Ok(Reply::created(&message))
 }
 

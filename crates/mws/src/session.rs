@@ -10,11 +10,31 @@ use bytes::Bytes;
 
 use crate::frame::{self, Decoder, Event};
 use crate::limits::Limits;
-use crate::outbox::Farewell;
 
 /// A peer that lets this many pings pass without a byte of its own is taken for gone.
 const PINGS_UNANSWERED_MAX: u8 = 2;
 
+/// Why the server ends a socket, as the close frame says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Farewell {
+    code: u16,
+    reason: &'static str,
+}
+
+impl Farewell {
+    /// The token was no good, or somebody deleted the socket.
+    pub(crate) const NORMAL: Self = Self::new(1000, "");
+    pub(crate) const GOING_AWAY: Self = Self::new(1001, "going away");
+    /// What waited for the socket outgrew its bound and is lost: connect anew and catch up.
+    pub(crate) const SLOW_READER: Self = Self::new(1013, "reading too slowly");
+    pub(crate) const FULL: Self = Self::new(1013, "too many sockets");
+
+    const fn new(code: u16, reason: &'static str) -> Self {
+        Self { code, reason }
+    }
+}
+
+/// There are as many of these as sockets, so it holds no limits of its own.
 #[derive(Debug)]
 pub(crate) struct Session {
     decoder: Decoder,
@@ -25,12 +45,10 @@ pub(crate) struct Session {
     /// The answer to the latest ping; earlier ones need none (RFC 6455, 5.5.3), so a flood holds one frame.
     pong: Option<Bytes>,
     close: Option<Bytes>,
-    close_patience: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pings {
-    every: Duration,
     count: u32,
     unanswered: u8,
     due: bool,
@@ -71,25 +89,22 @@ impl End {
 }
 
 impl Session {
-    pub(crate) fn new(limits: &Limits, now: Instant) -> Self {
+    /// `first_ping` is how long from `now` the first ping comes, the others follow at the usual interval: sockets
+    /// that were opened together need not be pinged together.
+    pub(crate) fn new(limits: &Limits, now: Instant, first_ping: Duration) -> Self {
         Self {
             decoder: Decoder::new(limits.client_message_bytes_max),
             phase: Phase::Open,
-            deadline: now + limits.ping_every,
-            pings: Pings {
-                every: limits.ping_every,
-                count: 0,
-                unanswered: 0,
-                due: false,
-            },
+            deadline: now + first_ping,
+            pings: Pings::default(),
             pong: None,
             close: None,
-            close_patience: limits.close_patience,
         }
     }
 
     /// Takes what the peer sent. Messages carry no meaning and are dropped (`mws.md` §6).
-    pub(crate) fn receive(&mut self, mut bytes: &[u8], now: Instant) {
+    pub(crate) fn receive(&mut self, mut bytes: &[u8], now: Instant, limits: &Limits) {
+        let patience = now + limits.close_patience;
         self.pings.unanswered = 0;
         while !matches!(self.phase, Phase::Ending(_)) {
             match self.decoder.next(&mut bytes) {
@@ -97,26 +112,26 @@ impl Session {
                 Ok(Some(Event::Message | Event::Pong)) => {}
                 Ok(Some(Event::Ping(payload))) => self.pong = Some(frame::pong(&payload)),
                 Ok(Some(Event::Close(status))) => {
-                    self.end_with(End::Closed, status.unwrap_or(1000), "", now);
+                    self.end_with(End::Closed, status.unwrap_or(1000), "", patience);
                 }
                 Err(violation) => {
-                    self.end_with(End::Broken, violation.code, violation.reason, now);
+                    self.end_with(End::Broken, violation.code, violation.reason, patience);
                 }
             }
         }
     }
 
     /// Ends the socket from our side.
-    pub(crate) fn leave(&mut self, farewell: Farewell, now: Instant) {
+    pub(crate) fn leave(&mut self, farewell: Farewell, now: Instant, limits: &Limits) {
         if self.phase == Phase::Open {
             self.phase = Phase::Leaving;
             self.close = Some(frame::close(farewell.code, farewell.reason));
-            self.deadline = now + self.close_patience;
+            self.deadline = now + limits.close_patience;
         }
     }
 
     /// Does what is due at `now`.
-    pub(crate) fn elapse(&mut self, now: Instant) {
+    pub(crate) fn elapse(&mut self, now: Instant, limits: &Limits) {
         if now < self.deadline {
             return;
         }
@@ -125,7 +140,7 @@ impl Session {
                 self.pings.unanswered += 1;
                 self.pings.count = self.pings.count.wrapping_add(1);
                 self.pings.due = true;
-                self.deadline = now + self.pings.every;
+                self.deadline = now + limits.ping_every;
                 Phase::Open
             }
             Phase::Open => Phase::Ending(End::Silent),
@@ -144,6 +159,11 @@ impl Session {
 
     fn next_ping(&mut self) -> Option<Bytes> {
         std::mem::take(&mut self.pings.due).then(|| frame::ping(&self.pings.count.to_string()))
+    }
+
+    /// Whether nobody has ended the socket yet.
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
     }
 
     /// Whether messages may still be sent.
@@ -174,9 +194,9 @@ impl Session {
     }
 
     /// The last frame: the peer's own status, or what it did wrong. None is sent after our own close frame.
-    fn end_with(&mut self, end: End, code: u16, reason: &str, now: Instant) {
+    fn end_with(&mut self, end: End, code: u16, reason: &str, patience: Instant) {
         if self.phase == Phase::Open {
-            self.deadline = now + self.close_patience;
+            self.deadline = patience;
         }
         self.close = (self.phase != Phase::Closing).then(|| frame::close(code, reason));
         self.phase = Phase::Ending(end);
@@ -191,23 +211,33 @@ mod tests {
 
     struct Bench {
         session: Session,
+        limits: Limits,
         now: Instant,
     }
 
     impl Bench {
         fn new() -> Self {
             let now = Instant::now();
-            let session = Session::new(&Limits::default(), now);
-            Self { session, now }
+            let limits = Limits::default();
+            let session = Session::new(&limits, now, limits.ping_every);
+            Self {
+                session,
+                limits,
+                now,
+            }
         }
 
         fn pass(&mut self, time: Duration) {
             self.now += time;
-            self.session.elapse(self.now);
+            self.session.elapse(self.now, &self.limits);
         }
 
         fn receive(&mut self, bytes: &[u8]) {
-            self.session.receive(bytes, self.now);
+            self.session.receive(bytes, self.now, &self.limits);
+        }
+
+        fn leave(&mut self, farewell: Farewell) {
+            self.session.leave(farewell, self.now, &self.limits);
         }
 
         fn controls(&mut self) -> Vec<Bytes> {
@@ -295,8 +325,8 @@ mod tests {
     fn leaving_sends_what_waits_then_closes_and_awaits_the_peer() {
         let mut bench = Bench::new();
         assert_eq!(bench.session.next_when_drained(), None);
-        bench.session.leave(Farewell::GOING_AWAY, bench.now);
-        bench.session.leave(Farewell::NORMAL, bench.now);
+        bench.leave(Farewell::GOING_AWAY);
+        bench.leave(Farewell::NORMAL);
         assert!(bench.session.sends_messages());
         assert!(bench.controls().is_empty());
         assert_eq!(
@@ -314,7 +344,7 @@ mod tests {
     #[test]
     fn a_peer_that_closes_while_we_leave_gets_its_own_status() {
         let mut bench = Bench::new();
-        bench.session.leave(Farewell::GOING_AWAY, bench.now);
+        bench.leave(Farewell::GOING_AWAY);
         bench.receive(&client(0x8, b"\x03\xE8"));
         assert_eq!(bench.controls(), [frame::close(1000, "")]);
         assert_eq!(bench.session.next_when_drained(), None);
@@ -325,7 +355,7 @@ mod tests {
     fn patience_with_a_closing_peer_ends() {
         let patience = Limits::default().close_patience;
         let mut waiting = Bench::new();
-        waiting.session.leave(Farewell::NORMAL, waiting.now);
+        waiting.leave(Farewell::NORMAL);
         waiting.session.next_when_drained();
         waiting.pass(patience);
         assert_eq!(waiting.session.end(), Some(End::Expired));

@@ -93,7 +93,8 @@ impl Cloud {
                 ..pilvi_mws::Limits::default()
             },
             tasks.clone(),
-        );
+        )
+        .context("could not start the reactors of the WebSocket gateway")?;
         let platform = Platform::new(pilvi_platform::Parts {
             store,
             identity,

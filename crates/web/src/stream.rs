@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -13,6 +14,19 @@ use tokio_rustls::server::TlsStream;
 pub enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Leaves the runtime: the bare connection, which does not block, and the state of its TLS.
+    pub fn into_parts(self) -> io::Result<(std::net::TcpStream, Option<ServerConnection>)> {
+        match self {
+            Self::Plain(stream) => Ok((stream.into_std()?, None)),
+            Self::Tls(stream) => {
+                let (stream, tls) = stream.into_inner();
+                Ok((stream.into_std()?, Some(tls)))
+            }
+        }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -41,10 +41,13 @@ pub(crate) struct Wire {
     pub(crate) linger: Duration,
 }
 
-/// An accepted WebSocket: frames come next, in both directions.
+/// A connection that becomes a WebSocket once `head` has been sent on it: frames come next, in both directions.
 #[derive(Debug)]
 pub struct Socket {
     pub stream: Stream,
+    /// The 101, spelled exactly as the old clients compare it. It is the owner's to send, so that nothing need
+    /// happen between its last byte and the first frame.
+    pub head: Bytes,
     /// The first bytes from the client, already read.
     pub read_ahead: Bytes,
 }
@@ -56,16 +59,14 @@ pub trait Sockets: Send + Sync + 'static {
 }
 
 impl Upgrade {
-    /// Completes the handshake, spelled exactly as the old clients compare it.
-    pub async fn accept(self) -> io::Result<Socket> {
+    /// Grants the wish: gives the connection away together with the answer that is to be sent on it first.
+    pub fn accept(self) -> Socket {
         let key = self.headers.get("sec-websocket-key");
         let answer = accept_value(key.map_or(b"".as_slice(), http::HeaderValue::as_bytes));
         let head = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
              Sec-WebSocket-Accept: {answer}\r\n\r\n"
         );
-        let mut stream = self.wire.stream;
-        write_within(&mut stream, head.as_bytes(), self.wire.write_timeout).await?;
         tracing::info!(
             target: "pilvi::request",
             method = "GET",
@@ -74,10 +75,11 @@ impl Upgrade {
             request_id = %self.arrival.request_id,
             "accepted a web socket"
         );
-        Ok(Socket {
-            stream,
+        Socket {
+            stream: self.wire.stream,
+            head: head.into(),
             read_ahead: self.wire.read_ahead,
-        })
+        }
     }
 
     /// Answers with the refusal in the service's shape and closes the connection.

@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::peer::{Frame, Peer};
+use crate::peer::{Frame, Input, client_frame};
 
 pub(crate) const OPEN: &str = "5417e5485a3d8b418a01adb7";
 pub(crate) const CLOSED: &str = "532c410072fc38d95600000b";
@@ -45,6 +45,45 @@ pub(crate) struct World {
     authority: CertificateDer<'static>,
     pub(crate) account_token: Secret,
     _folder: TempDir,
+}
+
+/// The client's end of a socket after the handshake.
+pub(crate) struct Peer<R, W> {
+    read: R,
+    write: W,
+    input: Input,
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Peer<R, W> {
+    pub(crate) fn new(read: R, write: W) -> Self {
+        Self {
+            read,
+            write,
+            input: Input::default(),
+        }
+    }
+
+    /// The next frame; `None` when the server ended the connection between two.
+    pub(crate) async fn receive(&mut self) -> Option<Frame> {
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            if let Some(frame) = self.input.next() {
+                return Some(frame);
+            }
+            match self.read.read(&mut buffer).await {
+                Ok(count @ 1..) => self.input.add(&buffer[..count]),
+                Ok(0) | Err(_) => {
+                    assert!(self.input.is_empty(), "the connection ended in a frame");
+                    return None;
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn send(&mut self, opcode: u8, payload: &[u8]) {
+        let frame = client_frame(opcode, payload);
+        self.write.write_all(&frame).await.unwrap();
+    }
 }
 
 /// A reply: its status, its head as it was written, its JSON.
@@ -87,7 +126,8 @@ impl World {
             clock.clone(),
             limits,
             tasks.clone(),
-        );
+        )
+        .unwrap();
         let door = Door::new(Hosts::shared(), pilvi_web::Limits::default())
             .site(Service::Mws, mws.site())
             .sockets(Arc::new(mws.clone()));

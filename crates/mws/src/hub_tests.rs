@@ -1,0 +1,224 @@
+//! Several reactors, turned by the test.
+
+use std::time::Duration;
+
+use pilvi_model::Kind;
+
+use super::*;
+use crate::peer::Frame;
+use crate::stage::{Client, Stage, everyone, ours, to_sockets, to_tags};
+
+fn theirs() -> GatewayId {
+    GatewayId::from_bytes([2; 12])
+}
+
+#[test]
+fn messages_never_cross_gateways() {
+    let mut stage = Stage::with_reactors(2, Limits::default());
+    let mut mine = stage.join(ours(), &["t"]);
+    let mut other = stage.join(theirs(), &["t"]);
+    for (to, text) in [
+        (everyone(), "everyone"),
+        (to_sockets(&[mine.id]), "socket"),
+        (to_tags(&["t"]), "tag"),
+    ] {
+        stage.publish(ours(), &to, text);
+        assert_eq!(stage.receive(&mut mine), Some(Frame::text(text)));
+    }
+    stage.publish(theirs(), &to_sockets(&[mine.id, other.id]), "foreign");
+    assert_eq!(stage.receive(&mut other), Some(Frame::text("foreign")));
+    assert_eq!(mine.poll(), None);
+
+    let (hub, id) = (stage.hub.clone(), mine.id);
+    let found = stage.ask(async move {
+        let foreign = hub.find(theirs(), id).await.unwrap();
+        let ended = hub.end(theirs(), id, Farewell::NORMAL).await.unwrap();
+        (foreign, ended, hub.find(ours(), id).await.unwrap())
+    });
+    assert!(matches!(found, (None, false, Some(connected)) if connected.id == id));
+}
+
+#[test]
+fn every_receiver_on_every_reactor_gets_a_message_once() {
+    let mut stage = Stage::with_reactors(3, Limits::default());
+    let mut clients: Vec<Client> = (0..9)
+        .map(|number| {
+            let tags: &[&str] = [&["a"][..], &["a", "b"], &[]][number % 3];
+            stage.join(ours(), tags)
+        })
+        .collect();
+    let named = [clients[2].id, clients[3].id];
+    let to = Receivers {
+        sockets: named.to_vec(),
+        ..to_tags(&["b", "a", "b"])
+    };
+    stage.publish(ours(), &to, "some");
+    stage.broadcast("all");
+    for (number, client) in clients.iter_mut().enumerate() {
+        if number % 3 < 2 || named.contains(&client.id) {
+            assert_eq!(stage.receive(client), Some(Frame::text("some")));
+        }
+        assert_eq!(stage.receive(client), Some(Frame::text("all")));
+    }
+    assert_eq!(stage.counts().deliveries, 7 + 9);
+}
+
+#[test]
+fn the_sockets_of_a_gateway_are_spread_over_the_reactors() {
+    let mut stage = Stage::with_reactors(4, Limits::default());
+    // Alternating, so that a choice by the sum alone would give each gateway half of the reactors.
+    let _clients: Vec<Client> = (0..16)
+        .map(|number| stage.join([ours(), theirs()][number % 2], &[]))
+        .collect();
+    for gateway in [ours(), theirs()] {
+        let lane = stage.hub.lane(gateway).unwrap();
+        let on = lane.on.iter().map(|count| count.load(Ordering::SeqCst));
+        assert_eq!(on.collect::<Vec<_>>(), [2, 2, 2, 2]);
+    }
+    for reactor in stage.hub.reactors() {
+        assert_eq!(reactor.sockets, 4);
+    }
+}
+
+#[test]
+fn pages_over_all_reactors_hold_every_socket_once_and_in_the_same_order() {
+    let mut stage = Stage::with_reactors(3, Limits::default());
+    let clients: Vec<Client> = (0..10).map(|_| stage.join(ours(), &["t"])).collect();
+    let all = stage.listed(ours());
+    let mut sorted = all.clone();
+    sorted.sort();
+    let mut ids: Vec<SocketId> = clients.iter().map(|client| client.id).collect();
+    ids.sort();
+    assert_eq!(sorted, ids);
+    for limit in 1..=11 {
+        let mut paged = Vec::new();
+        for offset in (0..12).step_by(limit) {
+            let hub = stage.hub.clone();
+            let page = stage.ask(async move { hub.page(ours(), offset, limit).await });
+            paged.extend(page.unwrap().iter().map(|socket| socket.id));
+        }
+        assert_eq!(paged, all, "{limit}");
+    }
+}
+
+#[test]
+fn an_ended_socket_is_gone_at_once_and_ended_once() {
+    let mut stage = Stage::with_reactors(2, Limits::default());
+    let _other = stage.join(ours(), &[]);
+    let mut client = stage.join(ours(), &[]);
+    let (hub, id) = (stage.hub.clone(), client.id);
+    let ended = stage.ask(async move {
+        let first = hub.end(ours(), id, Farewell::NORMAL).await.unwrap();
+        let found = hub.find(ours(), id).await.unwrap();
+        (
+            first,
+            found,
+            hub.end(ours(), id, Farewell::NORMAL).await.unwrap(),
+        )
+    });
+    assert_eq!(ended, (true, None, false));
+    assert_eq!(stage.receive(&mut client), Some(Frame::close(1000, "")));
+}
+
+#[test]
+fn a_gateway_without_sockets_is_forgotten() {
+    let mut stage = Stage::with_reactors(2, Limits::default());
+    let first = stage.join(ours(), &[]);
+    let second = stage.join(ours(), &[]);
+    drop(first);
+    stage.until(|stage| stage.hub.sockets() == 1);
+    assert!(stage.hub.lane(ours()).is_some());
+    drop(second);
+    stage.until(|stage| stage.hub.sockets() == 0);
+    assert!(stage.hub.lane(ours()).is_none());
+    assert_eq!(stage.hub.shared.descriptors.load(Ordering::SeqCst), 0);
+    stage.broadcast("to nobody");
+}
+
+#[test]
+fn sockets_are_bounded_per_gateway_and_overall() {
+    let mut stage = Stage::new(Limits {
+        sockets_max: 4,
+        sockets_per_gateway_max: 2,
+        ..Limits::default()
+    });
+    let _two = [stage.join(ours(), &[]), stage.join(ours(), &[])];
+    let berth = stage.hub.berth().unwrap();
+    let berth = berth.seat(ours()).expect_err("the gateway is full");
+    let _third = berth.seat(theirs()).expect("the other one is not");
+    let _away = stage.turn_away(Farewell::FULL);
+    assert!(
+        stage.hub.berth().is_none(),
+        "who is turned away has a descriptor, too"
+    );
+    assert_eq!(stage.hub.sockets(), 3);
+}
+
+#[test]
+fn a_message_waits_while_many_are_on_the_way_and_only_for_its_own_gateway() {
+    let mut stage = Stage::new(Limits {
+        batch_messages_max: 3,
+        ..Limits::default()
+    });
+    let mut client = stage.join(ours(), &[]);
+    let _other = stage.join(theirs(), &[]);
+    for text in ["1", "2", "3"] {
+        stage.broadcast(text);
+    }
+    let publish = |stage: &Stage, gateway| {
+        let accepted = stage
+            .hub
+            .publish(gateway, everyone(), Bytes::from_static(b"\x81\x014"));
+        let accepted = stage.runtime.block_on(accepted);
+        accepted.map_err(|error| error.kind)
+    };
+    assert_eq!(publish(&stage, ours()), Err(Kind::Unavailable));
+    assert_eq!(publish(&stage, theirs()), Ok(()));
+    stage.turn();
+    assert_eq!(publish(&stage, ours()), Ok(()));
+    for text in ["1", "2", "3", "4"] {
+        assert_eq!(stage.receive(&mut client), Some(Frame::text(text)));
+    }
+}
+
+#[test]
+fn the_room_of_a_gateway_is_bounded_in_bytes_and_a_large_message_passes_alone() {
+    let limits = Limits::default();
+    let most = limits.batch_bytes_max;
+    assert_eq!(permits(&limits, 10 * most) as usize, most);
+    assert_eq!(permits(&limits, most - 1) as usize, most - 1);
+    assert_eq!(
+        permits(&limits, 1) as usize,
+        most / limits.batch_messages_max
+    );
+    let fits = limits.batch_messages_max <= limits.queue_messages_max;
+    assert!(
+        fits && most <= limits.queue_bytes_max,
+        "one batch makes nobody a slow reader"
+    );
+}
+
+#[test]
+fn a_reactor_that_breaks_down_starts_again() {
+    let limits = Arc::new(Limits {
+        reactors: 1,
+        close_patience: Duration::from_millis(10),
+        ..Limits::default()
+    });
+    let (hub, reactors) = Hub::with_reactors(limits, &Arc::default()).unwrap();
+    let [mut reactor] = <[Reactor; 1]>::try_from(reactors).unwrap();
+    reactor.break_down();
+    let thread = std::thread::spawn(move || keep_running(reactor));
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let (sender, answer) = oneshot::channel();
+    let question = Command::Page {
+        gateway: ours(),
+        offset: 0,
+        limit: 1,
+        answer: sender,
+    };
+    hub.shared.stations[0].inbox.push(question);
+    assert_eq!(runtime.unwrap().block_on(answer).unwrap().total, 0);
+    hub.close();
+    thread.join().unwrap();
+}

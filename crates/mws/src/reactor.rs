@@ -1,0 +1,479 @@
+//! A reactor: one thread that does all reading and writing of its sockets.
+//!
+//! A socket belongs to one reactor for life, and what a reactor knows of its sockets nobody else touches, so the way of
+//! a message takes no lock but that of the [`inbox`]. Each turn looks at what arrived, lets time pass, carries out
+//! everything that waits in the inbox, and at the end writes each socket that has something to send once, with all of
+//! it. While a turn lasts, the messages of the next one gather: the more there is to do, the more is joined.
+//!
+//! A turn is a function of the time it is given, so tests need no thread and no patience.
+
+pub(crate) mod backlog;
+pub(crate) mod batch;
+pub(crate) mod inbox;
+pub(crate) mod socket;
+pub(crate) mod tally;
+pub(crate) mod transport;
+pub(crate) mod wheel;
+
+use std::collections::HashMap;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use pilvi_model::GatewayId;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use slab::Slab;
+
+use crate::counters::Counters;
+use crate::limits::Limits;
+use crate::roster::Roster;
+use crate::session::{End, Farewell, Session};
+use batch::Batch;
+use inbox::{Command, Inbox, Publication, Section};
+use socket::{Fate, Newcomer, Place, Socket, Ticket, Turn, first_ping};
+use tally::{Gauges, Tally};
+use wheel::Wheel;
+
+/// The key of the inbox's bell.
+const BELL: u64 = u64::MAX;
+
+/// The events of one turn; what does not fit comes with the next.
+const EVENTS: usize = 1024;
+
+/// What is read in one go, by all sockets in turn. Clients have little to say.
+const READ_BYTES: usize = 16 << 10;
+
+/// What a reactor shares with the rest of the house.
+#[derive(Debug)]
+pub(crate) struct Station {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) inbox: Inbox,
+    pub(crate) gauges: Gauges,
+    /// No socket is to stay, nor the reactor when the last one has ended.
+    pub(crate) closing: AtomicBool,
+}
+
+/// What the kernel says of a socket.
+#[derive(Clone, Copy, Debug)]
+struct News {
+    key: u32,
+    readable: bool,
+    writable: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Reactor {
+    station: Arc<Station>,
+    epoll: OwnedFd,
+    sockets: Slab<Socket>,
+    /// Only gateways with sockets here.
+    rosters: HashMap<GatewayId, Roster>,
+    batch: Batch,
+    wheel: Wheel,
+    /// Sockets that may have more to read.
+    unread: Vec<u32>,
+    tally: Tally,
+    /// What all backlogs hold together.
+    waiting_bytes: usize,
+    /// How many sockets there have been.
+    joined: u32,
+    // Buffers that are used again in every turn.
+    news: Vec<News>,
+    commands: Vec<Command>,
+    keys: Vec<u32>,
+    bytes: Box<[u8]>,
+}
+
+impl Reactor {
+    pub(crate) fn new(station: Arc<Station>) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        // Watched for edges, so that nobody needs to read it.
+        let edges = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, &station.inbox, EventData::new_u64(BELL), edges)?;
+        Ok(Self {
+            epoll,
+            sockets: Slab::new(),
+            rosters: HashMap::new(),
+            batch: Batch::new(),
+            wheel: wheel_for(&station.limits, Instant::now()),
+            unread: Vec::new(),
+            tally: Tally::default(),
+            waiting_bytes: 0,
+            joined: 0,
+            news: Vec::new(),
+            commands: Vec::new(),
+            keys: Vec::new(),
+            bytes: vec![0; READ_BYTES].into_boxed_slice(),
+            station,
+        })
+    }
+
+    pub(crate) fn station(&self) -> &Arc<Station> {
+        &self.station
+    }
+
+    /// Turns until it is told to close and the last socket has ended.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        while !self.is_done() {
+            let wait = self.wait_at(Instant::now());
+            self.look(wait)?;
+            self.turn(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_closing() && self.sockets.is_empty() && self.station.inbox.close_if_empty()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.station.closing.load(Ordering::SeqCst)
+    }
+
+    /// How long nothing need be done unless something comes in. `None`: for ever.
+    fn wait_at(&self, now: Instant) -> Option<Duration> {
+        if !self.unread.is_empty() || !self.station.inbox.fall_asleep() {
+            return Some(Duration::ZERO);
+        }
+        self.wheel.next(now)
+    }
+
+    /// Waits for news of sockets or the inbox.
+    pub(crate) fn look(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        let wait = wait.map(|wait| Timespec {
+            tv_sec: wait.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: wait.subsec_nanos().into(),
+        });
+        let mut events = [MaybeUninit::<Event>::uninit(); EVENTS];
+        let events = match epoll::wait(&self.epoll, &mut events, wait.as_ref()) {
+            Ok((events, _)) => &*events,
+            Err(rustix::io::Errno::INTR) => &[],
+            Err(error) => return Err(error.into()),
+        };
+        let news = events.iter().copied().filter_map(|Event { flags, data }| {
+            // All but the bell.
+            let key = u32::try_from(data.u64()).ok()?;
+            Some(News {
+                key,
+                readable: flags.intersects(!EventFlags::OUT),
+                writable: flags.contains(EventFlags::OUT),
+            })
+        });
+        self.news.clear();
+        self.news.extend(news);
+        Ok(())
+    }
+
+    /// Does everything there is to do at `now`. Sockets are taken out only at the end, so that no key changes its owner
+    /// while somebody refers to it.
+    pub(crate) fn turn(&mut self, now: Instant) {
+        self.read(now);
+        self.heed_time(now);
+        self.carry_out(now);
+        self.flush(now);
+        let Station {
+            counters, gauges, ..
+        } = &*self.station;
+        self.tally.report(counters, gauges);
+        gauges
+            .waiting_bytes
+            .store(self.waiting_bytes, Ordering::Relaxed);
+    }
+
+    fn read(&mut self, now: Instant) {
+        for key in std::mem::take(&mut self.unread) {
+            let socket = self.sockets.get(key as usize);
+            if socket.is_some_and(|socket| socket.unread) {
+                self.read_socket(key, now);
+            }
+        }
+        let mut news = std::mem::take(&mut self.news);
+        for News {
+            key,
+            readable,
+            writable,
+        } in news.drain(..)
+        {
+            if writable && self.sockets[key as usize].unblock() {
+                self.batch.stir(key);
+            }
+            if readable {
+                self.read_socket(key, now);
+            }
+        }
+        self.news = news;
+    }
+
+    fn read_socket(&mut self, key: u32, now: Instant) {
+        let socket = &mut self.sockets[key as usize];
+        socket.read(&mut self.bytes, now, &self.station.limits);
+        if socket.unread {
+            self.unread.push(key);
+        }
+        self.batch.stir(key);
+        self.unlist_if_ending(key);
+    }
+
+    fn heed_time(&mut self, now: Instant) {
+        let mut keys = std::mem::take(&mut self.keys);
+        while let Some(tick) = self.wheel.pass(now, &mut keys) {
+            for key in &keys {
+                let Some(socket) = self.sockets.get_mut(*key as usize) else {
+                    continue;
+                };
+                // An entry from before the deadline came closer, or before the key served another socket.
+                if socket.alarm != tick {
+                    continue;
+                }
+                socket.alarm = 0;
+                socket.elapse(now, &self.station.limits);
+                self.batch.stir(*key);
+                self.unlist_if_ending(*key);
+            }
+        }
+        self.keys = keys;
+    }
+
+    fn carry_out(&mut self, now: Instant) {
+        let mut commands = std::mem::take(&mut self.commands);
+        self.station.inbox.take(&mut commands);
+        for command in commands.drain(..) {
+            match command {
+                Command::Publish(publication) => self.publish(&publication),
+                Command::Join(newcomer) => self.join(*newcomer, now),
+                Command::End {
+                    gateway,
+                    id,
+                    farewell,
+                    answer,
+                } => {
+                    let roster = self.rosters.get(&gateway);
+                    let socket = roster.and_then(|roster| roster.socket(id));
+                    if let Some(key) = socket {
+                        self.end(key, farewell, now);
+                    }
+                    // Who asked may have gone; so with the answers below.
+                    let _ = answer.send(socket.is_some());
+                }
+                Command::EndAll(gateway) => self.end_all_of(gateway, now),
+                Command::Find {
+                    gateway,
+                    id,
+                    answer,
+                } => {
+                    let roster = self.rosters.get(&gateway);
+                    let _ = answer.send(roster.and_then(|roster| roster.find(id)));
+                }
+                Command::Page {
+                    gateway,
+                    offset,
+                    limit,
+                    answer,
+                } => {
+                    let roster = self.rosters.get(&gateway);
+                    let section = roster.map_or_else(Section::default, |roster| Section {
+                        sockets: roster.page(offset, limit),
+                        total: roster.len(),
+                    });
+                    let _ = answer.send(section);
+                }
+                Command::Close => self.close(now),
+            }
+        }
+        // After a burst the list would keep its size for ever.
+        commands.shrink_to(EVENTS);
+        self.commands = commands;
+    }
+
+    fn publish(&mut self, publication: &Publication) {
+        if let Some(roster) = self.rosters.get(&publication.gateway) {
+            self.batch.begin(publication.frame.clone());
+            roster.route(&publication.to, |socket| self.batch.give(socket));
+        }
+    }
+
+    /// Takes in a socket. It is in its roster before the answer to its handshake leaves: who has seen the answer gets
+    /// every message that is accepted after it.
+    fn join(&mut self, newcomer: Newcomer, now: Instant) {
+        let Newcomer {
+            transport,
+            head,
+            read_ahead,
+            seat,
+            ticket,
+        } = newcomer;
+        let limits = &self.station.limits;
+        let first_ping = first_ping(limits.ping_every, self.joined);
+        self.joined = self.joined.wrapping_add(1);
+        let session = Session::new(limits, now, first_ping);
+        let (ticket, claim) = match ticket {
+            Ok(Ticket {
+                gateway,
+                connected,
+                claim,
+            }) => (Ok((gateway, connected)), Some(claim)),
+            Err(farewell) => (Err(farewell), None),
+        };
+        let mut socket = Socket::new(transport, head, seat, session, claim);
+        let key = narrow(self.sockets.vacant_key());
+        let events = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        let data = EventData::new_u64(key.into());
+        if let Err(error) = epoll::add(&self.epoll, socket.transport(), data, events) {
+            tracing::error!(%error, "a web socket could not be watched and is closed");
+            return;
+        }
+        socket.receive(&read_ahead, now, limits);
+        match ticket {
+            Err(farewell) => socket.leave(farewell, now, limits),
+            Ok(_) if self.is_closing() => socket.leave(Farewell::GOING_AWAY, now, limits),
+            Ok((gateway, connected)) if socket.is_open() => {
+                let entry = self
+                    .rosters
+                    .entry(gateway)
+                    .or_default()
+                    .insert(connected, key);
+                socket.place = Some(Place { gateway, entry });
+            }
+            // What came behind the handshake was its end.
+            Ok(_) => {}
+        }
+        if socket.unread {
+            self.unread.push(key);
+        }
+        self.waiting_bytes += socket.waiting_bytes();
+        self.sockets.insert(socket);
+        self.batch.stir(key);
+    }
+
+    /// Ends a socket once what waits for it has been sent. It is out of its gateway at once.
+    fn end(&mut self, key: u32, farewell: Farewell, now: Instant) {
+        self.sockets[key as usize].leave(farewell, now, &self.station.limits);
+        self.batch.stir(key);
+        self.unlist_if_ending(key);
+    }
+
+    fn end_all_of(&mut self, gateway: GatewayId, now: Instant) {
+        let Some(roster) = self.rosters.get(&gateway) else {
+            return;
+        };
+        let keys: Vec<u32> = roster.sockets().collect();
+        for key in keys {
+            self.end(key, Farewell::GOING_AWAY, now);
+        }
+    }
+
+    fn close(&mut self, now: Instant) {
+        let keys: Vec<u32> = self.sockets.iter().map(|(key, _)| narrow(key)).collect();
+        for key in keys {
+            self.end(key, Farewell::GOING_AWAY, now);
+        }
+    }
+
+    fn unlist_if_ending(&mut self, key: u32) {
+        let socket = &mut self.sockets[key as usize];
+        if !socket.is_open()
+            && let Some(place) = socket.place.take()
+        {
+            self.unlist(place);
+        }
+    }
+
+    fn unlist(&mut self, place: Place) {
+        let Some(roster) = self.rosters.get_mut(&place.gateway) else {
+            return;
+        };
+        roster.remove(place.entry);
+        if roster.is_empty() {
+            self.rosters.remove(&place.gateway);
+        }
+    }
+
+    /// Writes each socket that has something to send or to say.
+    fn flush(&mut self, now: Instant) {
+        let slow_before = self.tally.slow_readers;
+        for number in 0.. {
+            let Some(key) = self.batch.stirred(number) else {
+                break;
+            };
+            self.flush_socket(key, now);
+        }
+        self.batch.clear();
+        let slow = self.tally.slow_readers - slow_before;
+        if slow > 0 {
+            tracing::info!(sockets = slow, "dropped slow readers");
+        }
+    }
+
+    fn flush_socket(&mut self, key: u32, now: Instant) {
+        let given = self.batch.take(key);
+        let socket = &mut self.sockets[key as usize];
+        let waited = socket.waiting_bytes();
+        let mut turn = Turn {
+            batch: &mut self.batch,
+            tally: &mut self.tally,
+            limits: &self.station.limits,
+            now,
+        };
+        let fate = socket.flush(given, &mut turn);
+        self.waiting_bytes = self.waiting_bytes - waited + socket.waiting_bytes();
+        match fate {
+            Fate::Ends(end) => self.remove(key, end),
+            Fate::Stays => {
+                self.unlist_if_ending(key);
+                self.set_alarm(key);
+            }
+        }
+    }
+
+    /// While a socket is open, its deadline only moves away.
+    fn set_alarm(&mut self, key: u32) {
+        let socket = &mut self.sockets[key as usize];
+        if socket.alarm != 0 && socket.is_open() {
+            return;
+        }
+        let tick = self.wheel.tick_of(socket.deadline());
+        if socket.alarm == 0 || tick < socket.alarm {
+            socket.alarm = tick;
+            self.wheel.set(key, tick);
+        }
+    }
+
+    fn remove(&mut self, key: u32, end: End) {
+        let socket = self.sockets.remove(key as usize);
+        self.waiting_bytes -= socket.waiting_bytes();
+        self.tally.ended(end);
+        if let Some(place) = socket.place {
+            self.unlist(place);
+        }
+    }
+}
+
+/// Ticks that are short beside every deadline, yet few in a second.
+fn wheel_for(limits: &Limits, now: Instant) -> Wheel {
+    const LONGEST: Duration = Duration::from_millis(250);
+    const SHORTEST: Duration = Duration::from_millis(1);
+    let shortest_deadline = limits.close_patience.min(limits.ping_every);
+    let tick = (shortest_deadline / 32).clamp(SHORTEST, LONGEST);
+    Wheel::new(tick, limits.close_patience.max(limits.ping_every), now)
+}
+
+fn narrow(key: usize) -> u32 {
+    u32::try_from(key).expect("there are less than four billion sockets")
+}
+
+#[cfg(test)]
+impl Reactor {
+    /// Has the next turn fail, as a mistake of ours would.
+    pub(crate) fn break_down(&mut self) {
+        self.batch.stir(7);
+    }
+}
+
+#[cfg(test)]
+#[path = "reactor/tests.rs"]
+mod tests;
