@@ -311,7 +311,7 @@ impl Connection {
 }
 
 #[track_caller]
-fn parse_head(head: &str) -> Reply {
+pub(crate) fn parse_head(head: &str) -> Reply {
     let (status_line, headers) = head.split_once("\r\n").unwrap_or((head, ""));
     let status = status_line
         .strip_prefix("HTTP/1.1 ")

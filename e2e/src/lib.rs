@@ -9,10 +9,16 @@
 
 pub mod api;
 pub mod captures;
+pub mod chance;
+pub mod child;
+pub mod collector;
 pub mod http;
+pub mod line;
+pub mod mount;
 pub mod node;
 pub mod paste;
 pub mod process;
+pub mod python;
 pub mod receiver;
 pub mod server;
 pub mod shape;

@@ -170,6 +170,11 @@ impl Server {
         )
     }
 
+    /// Ends the process as a cut of the power would, with `kill -9`: nothing is said and nothing finished.
+    pub fn kill(self) {
+        drop(self.process);
+    }
+
     /// Stops as Ctrl-C does; expects a clean end and nothing more on standard output than the one line.
     #[track_caller]
     pub fn stop(self) {

@@ -10,10 +10,13 @@ use crate::http::Connection;
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-const TEXT: u8 = 0x1;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xA;
+/// The first byte of a frame that is whole.
+pub const FIN: u8 = 0x80;
+pub const TEXT: u8 = 0x1;
+pub const BINARY: u8 = 0x2;
+pub const CLOSE: u8 = 0x8;
+pub const PING: u8 = 0x9;
+pub const PONG: u8 = 0xA;
 
 /// The largest frame that a test expects.
 const FRAME_BYTES_MAX: u64 = 1 << 22;
@@ -35,6 +38,12 @@ impl Socket {
     /// Opens `ws://host:port/…` and expects the handshake to be accepted, spelled as `eds.md` §12.2 demands.
     #[track_caller]
     pub fn open(uri: &str) -> Self {
+        Self::open_saying(uri, &[])
+    }
+
+    /// Opens as [`Socket::open`] does, and sends `bytes` right behind the request, before it is answered.
+    #[track_caller]
+    pub fn open_saying(uri: &str, bytes: &[u8]) -> Self {
         let rest = uri
             .strip_prefix("ws://")
             .unwrap_or_else(|| panic!("{uri:?} is not a plain WebSocket address"));
@@ -46,7 +55,7 @@ impl Socket {
             .parse()
             .unwrap_or_else(|_| panic!("{host:?} is not an address with a port"));
         let mut connection = Connection::open(address);
-        connection.write(upgrade(host, target).as_bytes());
+        connection.write(&[upgrade(host, target).as_bytes(), bytes].concat());
         let head = connection
             .head()
             .expect("the server closed the connection instead of answering the upgrade");
@@ -110,8 +119,27 @@ impl Socket {
         }
     }
 
+    /// Sends bytes as they are, frames or not.
     #[track_caller]
-    fn frame(&mut self) -> (u8, Vec<u8>) {
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.connection.write(bytes);
+    }
+
+    /// Sends bytes; false when the server has closed its side, as it may once it has said goodbye.
+    pub fn try_write(&mut self, bytes: &[u8]) -> bool {
+        self.connection.try_write(bytes)
+    }
+
+    /// Expects the server to end the connection with nothing more said.
+    #[track_caller]
+    pub fn expect_end(mut self) {
+        let rest = self.connection.rest();
+        assert!(rest.is_empty(), "something follows the end: {rest:02x?}");
+    }
+
+    /// The next frame of whatever kind: its opcode and its payload. Nothing is answered.
+    #[track_caller]
+    pub fn frame(&mut self) -> (u8, Vec<u8>) {
         let head = self.connection.exactly(2);
         assert_eq!(
             head[0] & 0xF0,
@@ -139,7 +167,7 @@ impl Socket {
 
     #[track_caller]
     fn send(&mut self, opcode: u8, payload: &[u8]) {
-        self.connection.write(&client_frame(opcode, payload));
+        self.connection.write(&client_frame(FIN | opcode, payload));
     }
 }
 
@@ -163,19 +191,19 @@ fn expect_accepted(head: &str) {
     }
 }
 
-/// A client's frame: masked, as the protocol demands.
-fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+/// A client's frame: masked, as the protocol demands, its length in the shortest form. `first` is its first byte.
+pub fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-    let short = u8::try_from(payload.len())
-        .ok()
-        .filter(|length| *length < 126);
-    let mut frame = vec![0x80 | opcode];
-    match short {
-        Some(length) => frame.push(0x80 | length),
-        None => {
-            let length = u16::try_from(payload.len()).expect("tests say little");
+    let mut frame = vec![first];
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(short @ 0..=125), _) => frame.push(0x80 | short),
+        (_, Ok(medium)) => {
             frame.push(0x80 | 126);
-            frame.extend(length.to_be_bytes());
+            frame.extend(medium.to_be_bytes());
+        }
+        _ => {
+            frame.push(0x80 | 127);
+            frame.extend((payload.len() as u64).to_be_bytes());
         }
     }
     frame.extend(MASK);
@@ -198,7 +226,7 @@ mod tests {
         let expected = [
             0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58,
         ];
-        assert_eq!(client_frame(TEXT, b"Hello"), expected);
+        assert_eq!(client_frame(FIN | TEXT, b"Hello"), expected);
     }
 
     #[test]
