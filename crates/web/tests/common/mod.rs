@@ -82,13 +82,12 @@ impl Sockets for Greeter {
                 return upgrade.refuse(refusal).await;
             }
             let target = upgrade.target.clone();
-            let Ok(Socket {
+            let Socket {
                 mut stream,
+                head,
                 read_ahead,
-            }) = upgrade.accept().await
-            else {
-                return;
-            };
+            } = upgrade.accept();
+            let _ = stream.write_all(&head).await;
             let said = format!("{target}|{}|", String::from_utf8_lossy(&read_ahead));
             let _ = stream.write_all(said.as_bytes()).await;
             let mut rest = Vec::new();
