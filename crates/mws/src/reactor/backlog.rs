@@ -32,8 +32,10 @@ struct Entry {
 impl Backlog {
     /// Waits with the head of the handshake, which nothing may overtake.
     pub(crate) fn opening(head: Bytes) -> Self {
-        let mut backlog = Self::default();
-        backlog.begun = head.len();
+        let mut backlog = Self {
+            begun: head.len(),
+            ..Self::default()
+        };
         backlog.push(head, 0);
         backlog
     }
