@@ -58,8 +58,9 @@ impl Stage {
         Self::with_reactors(1, limits)
     }
 
-    pub(crate) fn with_reactors(reactors: usize, limits: Limits) -> Self {
-        let limits = Arc::new(Limits { reactors, ..limits });
+    pub(crate) fn with_reactors(reactors: usize, mut limits: Limits) -> Self {
+        limits.reactors = reactors;
+        let limits = Arc::new(limits);
         let counters = Arc::new(Counters::default());
         let (hub, reactors) = Hub::with_reactors(Arc::clone(&limits), &counters).unwrap();
         let clock = Clock::manual(SystemTime::UNIX_EPOCH);
