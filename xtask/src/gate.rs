@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::shell::{cargo, in_ci, shown_output, succeeds};
 use crate::tally::Tally;
-use crate::{check, install};
+use crate::{check, fuzz, install};
 
 /// How many sets of documents, each with several queries, the agreement test of the query compiler tries in a full run.
 const FULL_PROPERTY_CASES: &str = "100000";
@@ -16,6 +16,7 @@ pub(crate) fn run(full: bool) -> Result<Tally> {
     tally += tests(full)?;
     if full {
         tally += release_end_to_end()?;
+        tally += fuzz::campaign()?;
     }
     Ok(tally)
 }

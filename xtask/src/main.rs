@@ -1,4 +1,5 @@
-//! The developer's commands: `cargo xtask check`, `cargo xtask test`, `cargo xtask tidy`, `cargo xtask bench`.
+//! The developer's commands: `cargo xtask check`, `cargo xtask test`, `cargo xtask tidy`, `cargo xtask bench`,
+//! `cargo xtask fuzz`.
 //!
 //! `test` is the gate that the README names and that CI runs: it installs what is missing, runs every check and every
 //! test, and closes with one line of numbers. Start reading in [`gate`].
@@ -11,6 +12,7 @@
 
 mod bench;
 mod check;
+mod fuzz;
 mod gate;
 mod install;
 mod shell;
@@ -49,6 +51,13 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Try inputs on the parsers of bytes from outside, guided by coverage; `--help` lists the targets
+    #[command(disable_help_flag = true)]
+    Fuzz {
+        /// Names of targets, --seconds and --seed
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -68,6 +77,7 @@ fn run(chore: &Chore) -> Result<ExitCode> {
         Chore::Tidy => check::tidy_only(),
         // It prints results, not a tally.
         Chore::Bench { arguments } => return bench::run(arguments),
+        Chore::Fuzz { arguments } => return fuzz::run(arguments),
     }?;
     println!("{tally}");
     Ok(tally.exit_code())

@@ -4,6 +4,7 @@
 //! again. The rules of Enginio Data Storage's query language live in [`query`]; its evaluator is the
 //! specification that every SQL dialect is held to.
 
+pub mod content_range;
 pub mod error;
 pub mod id;
 pub mod instance;
@@ -12,6 +13,7 @@ pub mod object_type;
 pub mod query;
 pub mod timestamp;
 
+pub use content_range::ContentRange;
 pub use error::{Error, FieldError, Kind, Result};
 pub use id::{AccountId, BackendId, GatewayId, ObjectId, PersonId, RequestId, WebhookId};
 pub use instance::{Instance, Provider};

@@ -11,16 +11,17 @@ const TRAILERS_MAX_BYTES: usize = 8 << 10;
 /// The framing is not what RFC 9112 §7.1 says.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the chunked encoding is broken")]
-pub(crate) struct Broken;
+pub struct Broken;
 
 /// Reads one chunked body.
-#[derive(Debug)]
-pub(crate) struct ChunkedReader {
+#[derive(Debug, Default)]
+pub struct ChunkedReader {
     state: State,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 enum State {
+    #[default]
     Size,
     /// So many bytes of the chunk are still to come.
     Data(u64),
@@ -32,21 +33,18 @@ enum State {
 }
 
 impl ChunkedReader {
-    pub(crate) fn new() -> Self {
-        Self { state: State::Size }
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    pub(crate) fn is_done(&self) -> bool {
+    /// Whether the body has been read to its end.
+    pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
     /// Moves what `input` holds of the body to `output`, without extensions and trailers. Stops at the body's end
     /// and leaves what follows it in `input`.
-    pub(crate) fn advance(
-        &mut self,
-        input: &mut BytesMut,
-        output: &mut BytesMut,
-    ) -> Result<(), Broken> {
+    pub fn advance(&mut self, input: &mut BytesMut, output: &mut BytesMut) -> Result<(), Broken> {
         while self.step(input, output)? {}
         Ok(())
     }

@@ -108,7 +108,7 @@ impl HeadFilter {
 
     /// What is too large about a head whose end has not come within the bounds.
     fn overflow(&self, buffer: &[u8]) -> Option<Fault> {
-        let line_max = self.target_max_bytes + 64;
+        let line_max = self.line_max_bytes();
         let line = memchr::memchr(b'\n', &buffer[..buffer.len().min(line_max)]);
         if line.is_none() && buffer.len() >= line_max {
             return Some(TARGET_TOO_LONG);
@@ -116,8 +116,17 @@ impl HeadFilter {
         (buffer.len() > self.head_max_bytes).then_some(HEAD_TOO_LARGE)
     }
 
+    /// The request line with its end: the target, and room for a method, a version and blanks.
+    fn line_max_bytes(&self) -> usize {
+        self.target_max_bytes + 64
+    }
+
     fn parse(&self, head: &[u8]) -> Result<Head, Fault> {
         let (line, rest) = split_line(head);
+        // Whether a head passes must not depend on how much of it came at once.
+        if head.len() - rest.len() > self.line_max_bytes() {
+            return Err(TARGET_TOO_LONG);
+        }
         let line = RequestLine::parse(line)?;
         if line.target.len() > self.target_max_bytes {
             return Err(TARGET_TOO_LONG);

@@ -11,7 +11,7 @@ mod arrival;
 mod authorization;
 mod body;
 pub mod ca;
-mod chunked;
+pub mod chunked;
 mod conn;
 mod cors;
 mod dispatch;

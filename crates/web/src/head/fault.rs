@@ -57,7 +57,7 @@ pub(crate) const TOO_SLOW: Fault = fault(
 
 impl Fault {
     /// A well-formed head in the place of a refused one, with what can be kept of it.
-    pub(crate) fn as_head(&self, refused: &[u8]) -> BytesMut {
+    pub fn as_head(&self, refused: &[u8]) -> BytesMut {
         let refused = &refused[..refused.len().min(64 << 10)];
         let (line, rest) = split_line(refused);
         let method = if line.starts_with(b"HEAD ") {
@@ -83,7 +83,7 @@ impl Fault {
     }
 
     /// The refusal in a head made by [`Fault::as_head`].
-    pub(crate) fn read(headers: &mut HeaderMap) -> Option<Refusal> {
+    pub fn read(headers: &mut HeaderMap) -> Option<Refusal> {
         let told = headers.remove(FAULT_HEADER)?;
         let (status, message) = told.to_str().ok()?.split_once(' ')?;
         let status = StatusCode::from_bytes(status.as_bytes()).ok()?;

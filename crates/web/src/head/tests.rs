@@ -171,6 +171,12 @@ fn a_head_has_bounds() {
         status(&format!("GET /{encoded} HTTP/1.1\r\nHost: h\r\n\r\n")),
         414
     );
+    // The line is what is bounded while it arrives, so it is bounded when it is all there, too.
+    assert_eq!(
+        status(&format!("{long} / HTTP/1.1\r\nHost: h\r\n\r\n")),
+        414
+    );
+    assert_eq!(status(&format!("{long} / HTTP/1.1")), 414);
     let header = format!("A: {long}\r\n");
     assert_eq!(
         status(&format!("GET / HTTP/1.1\r\n{header}{header}\r\n")),
