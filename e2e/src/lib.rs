@@ -8,6 +8,7 @@
 //! speak the protocols over plain TCP; [`node`] runs the published Node clients; [`receiver`] is a webhook target.
 
 pub mod api;
+pub mod browser;
 pub mod captures;
 pub mod chance;
 pub mod child;
@@ -19,7 +20,9 @@ pub mod node;
 pub mod paste;
 pub mod process;
 pub mod python;
+pub mod qt;
 pub mod receiver;
+pub mod search_path;
 pub mod server;
 pub mod shape;
 pub mod skip;

@@ -1,32 +1,73 @@
-//! Gets what the tests need besides Rust and Node: system tools by `apt-get`, the published clients by `npm`.
+//! Gets what the tests need besides Rust and Node: system tools by `apt-get`, the published clients by `npm` and `pip`.
+//!
+//! What is there already is only looked at, so a second run costs next to nothing.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::shell::{command, find, output, root, succeeds};
 
-/// A program that the tests call, and the Debian packages that bring it.
+/// Something that the tests call, and the Debian packages that bring it.
 struct Tool {
-    program: &'static str,
+    name: &'static str,
     packages: &'static [&'static str],
+    is_there: fn() -> bool,
 }
 
-const TOOLS: [Tool; 3] = [
+const TOOLS: [Tool; 8] = [
     Tool {
-        program: "cc",
+        name: "cc",
         packages: &["gcc", "libc6-dev"],
+        is_there: || find("cc").is_some(),
     },
     Tool {
-        program: "curl",
+        name: "curl",
         packages: &["curl"],
+        is_there: || find("curl").is_some(),
     },
     Tool {
-        program: "git",
+        name: "git",
         packages: &["git"],
+        is_there: || find("git").is_some(),
+    },
+    Tool {
+        name: "g++",
+        packages: &["g++"],
+        is_there: || find("g++").is_some(),
+    },
+    Tool {
+        name: "make",
+        packages: &["make"],
+        is_there: || find("make").is_some(),
+    },
+    Tool {
+        name: "Qt 5 with its qmake and its WebSockets module",
+        packages: &["qt5-qmake", "qtbase5-dev", "libqt5websockets5-dev"],
+        is_there: is_qt_5_there,
+    },
+    Tool {
+        name: "Chromium",
+        // Without a font there is nothing to read on a picture of a page.
+        packages: &["chromium", "fonts-dejavu-core"],
+        is_there: || BROWSERS.into_iter().any(|browser| find(browser).is_some()),
+    },
+    Tool {
+        name: "python3 with its venv module",
+        packages: &["python3", "python3-venv"],
+        is_there: is_python_there,
     },
 ];
+
+/// The names under which the tests look for Chromium.
+const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+
+/// The names under which the tests look for Qt 5's `qmake`; the first may stand for Qt 6's.
+const QMAKES: [&str; 3] = ["qmake", "qmake-qt5", "qmake5"];
+
+/// The headers that the Qt example needs, one of each package.
+const QT_HEADERS: [&str; 2] = ["QtNetwork/QNetworkAccessManager", "QtWebSockets/QWebSocket"];
 
 /// The oldest Node whose standard library has all that the test scripts use.
 const NODE_MAJOR_MIN: u32 = 18;
@@ -35,25 +76,53 @@ const NODE_MAJOR_MIN: u32 = 18;
 pub(crate) fn run() -> Result<Vec<String>> {
     let mut missing = system_tools()?;
     missing.extend(node_clients()?);
+    missing.extend(python_clients()?);
     Ok(missing)
 }
 
 fn system_tools() -> Result<Vec<String>> {
-    let absent = || TOOLS.iter().filter(|tool| find(tool.program).is_none());
-    let packages: Vec<_> = absent().flat_map(|tool| tool.packages).copied().collect();
-    if !packages.is_empty() && is_root()? && find("apt-get").is_some() {
+    let mut absent: Vec<_> = TOOLS.iter().filter(|tool| !(tool.is_there)()).collect();
+    if !absent.is_empty() && is_root()? && find("apt-get").is_some() {
+        let packages: Vec<_> = absent
+            .iter()
+            .flat_map(|tool| tool.packages)
+            .copied()
+            .collect();
         apt_get(&packages)?;
+        absent.retain(|tool| !(tool.is_there)());
     }
-    Ok(absent()
-        .map(|tool| missing_tool(tool.program, tool.packages))
-        .collect())
+    Ok(absent.into_iter().map(missing_tool).collect())
 }
 
-fn missing_tool(program: &str, packages: &[&str]) -> String {
+fn missing_tool(tool: &Tool) -> String {
     format!(
-        "{program} is missing: as root, run apt-get install {}",
-        packages.join(" ")
+        "{} is missing: as root, run apt-get install {}",
+        tool.name,
+        tool.packages.join(" ")
     )
+}
+
+fn is_qt_5_there() -> bool {
+    QMAKES.into_iter().filter_map(find).any(|qmake| {
+        let version = qmake_says(&qmake, "QT_VERSION").unwrap_or_default();
+        let headers = qmake_says(&qmake, "QT_INSTALL_HEADERS").unwrap_or_default();
+        version.starts_with("5.")
+            && QT_HEADERS
+                .iter()
+                .all(|header| Path::new(headers.trim()).join(header).is_file())
+    })
+}
+
+/// What `qmake` says of itself, and nothing where it is only a name for a Qt that is not there.
+fn qmake_says(qmake: &Path, what: &str) -> Option<String> {
+    // Where one name stands for several Qts (Debian's `qtchooser`), the variable tells which.
+    output(command(qmake).args(["-query", what]).env("QT_SELECT", "5")).ok()
+}
+
+/// Debian ships the module apart from the interpreter, and without `ensurepip` it makes nothing of use.
+fn is_python_there() -> bool {
+    find("python3").is_some()
+        && output(command("python3").args(["-c", "import ensurepip, venv"])).is_ok()
 }
 
 fn is_root() -> Result<bool> {
@@ -77,10 +146,11 @@ fn node_clients() -> Result<Vec<String>> {
     if let Some(problem) = node_problem()? {
         return Ok(vec![problem]);
     }
-    let lock = fs::read_to_string(clients_folder().join("package-lock.json"))
-        .context("could not read e2e/node/package-lock.json")?;
-    let stamp = clients_folder().join("node_modules/.installed-from");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == lock) {
+    let stamp = Stamp::new(
+        "e2e/node/package-lock.json",
+        &clients_folder().join("node_modules"),
+    )?;
+    if stamp.is_there() {
         return Ok(Vec::new());
     }
     let mut npm = command("npm");
@@ -91,8 +161,75 @@ fn node_clients() -> Result<Vec<String>> {
             "the Node clients could not be installed: run npm ci in e2e/node".into(),
         ]);
     }
-    fs::write(&stamp, lock).with_context(|| format!("could not write {}", stamp.display()))?;
+    stamp.put()?;
     Ok(Vec::new())
+}
+
+/// Makes an environment of its own for the published Python client; `e2e/src/python.rs` looks for it in this place.
+fn python_clients() -> Result<Vec<String>> {
+    if !is_python_there() {
+        // The sentence about the tool says all.
+        return Ok(Vec::new());
+    }
+    let requirements = "e2e/python/requirements.txt";
+    let folder = root().join("target/python-clients");
+    let program = folder.join("bin/python");
+    let stamp = Stamp::new(requirements, &folder)?;
+    // An environment whose interpreter has gone is made anew.
+    if stamp.is_there() && program.is_file() {
+        return Ok(Vec::new());
+    }
+    let mut venv = command("python3");
+    venv.args(["-m", "venv", "--clear"]).arg(&folder);
+    // Wheels only: nothing of a package runs before a test calls it.
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary",
+        ":all:",
+    ];
+    if !succeeds(&mut venv)?
+        || !succeeds(
+            command(&program)
+                .args(pip)
+                .args(["--requirement", requirements]),
+        )?
+    {
+        return Ok(vec![format!(
+            "the Python client could not be installed: pip must be able to install {requirements} in a venv"
+        )]);
+    }
+    stamp.put()?;
+    Ok(Vec::new())
+}
+
+/// Remembers, in a folder of installed things, from which list they were installed.
+struct Stamp {
+    list: String,
+    file: PathBuf,
+}
+
+impl Stamp {
+    fn new(list: &str, folder: &Path) -> Result<Self> {
+        let text = fs::read_to_string(root().join(list));
+        Ok(Self {
+            list: text.with_context(|| format!("could not read {list}"))?,
+            file: folder.join(".installed-from"),
+        })
+    }
+
+    /// Whether the folder holds what the list names now.
+    fn is_there(&self) -> bool {
+        fs::read_to_string(&self.file).is_ok_and(|installed| installed == self.list)
+    }
+
+    fn put(&self) -> Result<()> {
+        fs::write(&self.file, &self.list)
+            .with_context(|| format!("could not write {}", self.file.display()))
+    }
 }
 
 fn clients_folder() -> PathBuf {
@@ -129,6 +266,26 @@ fn node_major(version: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_tool_is_told_in_one_sentence() {
+        assert_eq!(
+            missing_tool(&TOOLS[4]),
+            "make is missing: as root, run apt-get install make"
+        );
+    }
+
+    #[test]
+    fn what_was_installed_from_another_list_is_not_there() {
+        let folder = root().join("target/tmp/stamp-test");
+        fs::create_dir_all(&folder).unwrap();
+        let stamp = Stamp::new("Cargo.toml", &folder).unwrap();
+        stamp.put().unwrap();
+        assert!(stamp.is_there());
+        let other = Stamp::new("rustfmt.toml", &folder).unwrap();
+        assert!(!other.is_there());
+        fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn the_major_version_of_node_is_read_from_its_own_words() {

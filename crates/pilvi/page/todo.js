@@ -1,21 +1,34 @@
-// A todo list that changes through REST and redraws only by what the WebSocket says, so that every window, this one
-// included, learns of a change in the same way.
+// A todo list that changes through REST and redraws by what the WebSocket says, so that every window, the one that
+// wrote included, learns of a change in the same way. What wins when the two disagree is told in `list.js`; how the
+// connection is kept, in `connection.js`; how a message is shown, in `messages.js`.
+
+import { Connection } from "./connection.js";
+import { SHOWN_MAX, TodoList } from "./list.js";
+import { Messages } from "./messages.js";
 
 const TYPE = "objects.todos";
-const MESSAGES_SHOWN = 50;
+/** A request that has no answer within this time has failed. */
+const ANSWER_WITHIN_MS = 15_000;
+const NEWEST = JSON.stringify([{ sortBy: "id", direction: "desc" }]);
 
-const config = await (await fetch("/todo/config.json")).json();
-const todos = new Map();
 const page = Object.fromEntries(
-  ["state", "open-count", "add", "title", "problem", "todos", "nothing", "messages", "silence"]
+  ["state", "second", "open-count", "add", "title", "problem", "todos", "nothing", "shell"]
     .map((id) => [id, document.getElementById(id)]),
 );
+
+const messages = new Messages();
+const connection = new Connection({ changed: showState, opened: load, heard: hear });
+
+let list = new TodoList();
+let backendId;
+let loaded = false;
 
 async function eds(method, path, body) {
   const reply = await fetch(`/v1/objects/todos${path}`, {
     method,
-    headers: { "Enginio-Backend-Id": config.backendId },
+    headers: { "Enginio-Backend-Id": connection.config.backendId, "X-Request-Id": messages.expectOne() },
     body: body && JSON.stringify(body),
+    signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
   });
   const answer = await reply.json();
   if (!reply.ok) throw new Error(answer.errors?.[0]?.message ?? `the server answered ${reply.status}`);
@@ -33,6 +46,27 @@ async function attempt(work) {
   }
 }
 
+// The socket is open already, so what changes after the list was made arrives as a message.
+async function load() {
+  if (backendId !== connection.config.backendId) {
+    // Another server has taken the place of the one that was here.
+    backendId = connection.config.backendId;
+    list = new TodoList();
+    page.shell.textContent = `curl ${location.origin}/v1/objects/todos \\\n`
+      + `  -H 'Enginio-Backend-Id: ${backendId}' \\\n  -d '{"title":"Bring milk"}'`;
+  }
+  const take = list.expectList();
+  const { results } = await eds("GET", `?limit=${SHOWN_MAX}&sort=${encodeURIComponent(NEWEST)}`);
+  take(results);
+  loaded = true;
+  draw();
+}
+
+function hear(text) {
+  const { object, meta } = messages.show(text);
+  if (object?.objectType === TYPE && list.hear(meta?.eventName, object)) draw();
+}
+
 function element(name, properties, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
@@ -42,7 +76,7 @@ function element(name, properties, ...children) {
 // One row for each todo, kept while the todo lives, so that a change moves neither the focus nor anything else.
 const rows = new Map();
 
-function row(id) {
+function makeRow(id) {
   const box = element("input", { type: "checkbox" });
   box.addEventListener("change", () => attempt(() => eds("PUT", `/${id}`, { completed: box.checked })));
   const title = element("span", {});
@@ -52,89 +86,54 @@ function row(id) {
   return { item, box, title, remove };
 }
 
-function draw() {
-  for (const [id, { item }] of rows) {
-    if (todos.has(id)) continue;
-    item.remove();
-    rows.delete(id);
+function removeRow(id) {
+  const { item } = rows.get(id);
+  if (item.contains(document.activeElement)) {
+    // Whoever deletes by keyboard goes on at the next row.
+    const next = item.nextElementSibling ?? item.previousElementSibling;
+    (next?.querySelector("button") ?? page.title).focus();
   }
-  const sorted = [...todos.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-  sorted.forEach((todo, index) => {
-    if (!rows.has(todo.id)) rows.set(todo.id, row(todo.id));
+  item.remove();
+  rows.delete(id);
+}
+
+function draw() {
+  const todos = list.newestFirst();
+  const living = new Set(todos.map(({ id }) => id));
+  [...rows.keys()].filter((id) => !living.has(id)).forEach(removeRow);
+  todos.forEach((todo, index) => {
+    if (!rows.has(todo.id)) rows.set(todo.id, makeRow(todo.id));
     const { item, box, title, remove } = rows.get(todo.id);
     box.checked = todo.completed === true;
     item.className = box.checked ? "done" : "";
     title.textContent = String(todo.title ?? "(no title)");
-    remove.title = `Delete "${title.textContent}"`;
-    if (page.todos.children[index] !== item) page.todos.insertBefore(item, page.todos.children[index] ?? null);
+    remove.setAttribute("aria-label", `Delete ${title.textContent}`);
+    // Moving an element takes the focus from it, so only what is elsewhere is moved.
+    const there = page.todos.children[index];
+    if (there !== item) page.todos.insertBefore(item, there ?? null);
   });
-  const open = sorted.filter((todo) => !todo.completed).length;
-  page["open-count"].textContent = `${open} open`;
-  page.nothing.hidden = sorted.length > 0;
+  const open = todos.filter((todo) => todo.completed !== true).length;
+  page["open-count"].textContent = todos.length > 0 ? `${open} of ${todos.length} open` : "";
+  page.nothing.hidden = !loaded || todos.length > 0;
 }
 
-function show(text) {
-  let event = "message";
-  try {
-    const { object, meta } = JSON.parse(text);
-    event = meta?.eventName ?? event;
-    if (object?.objectType === TYPE) {
-      if (event === "delete") todos.delete(object.id);
-      else if (!(todos.get(object.id)?.updatedAt > object.updatedAt)) todos.set(object.id, object);
-      draw();
-    }
-  } catch {
-    // Anything may be sent to a socket; what is not JSON is shown and changes nothing.
-  }
-  const name = element("span", { className: "event", textContent: event });
-  name.dataset.event = event;
-  const at = element("time", { textContent: new Date().toLocaleTimeString() });
-  page.messages.prepend(element("li", {}, name, at, element("pre", { textContent: text })));
-  while (page.messages.children.length > MESSAGES_SHOWN) page.messages.lastChild.remove();
-  page.silence.hidden = true;
-}
-
-function state(name, text) {
+function showState(name, text) {
   page.state.dataset.state = name;
   page.state.textContent = text;
-}
-
-async function load() {
-  const { results } = await eds("GET", "?limit=1000");
-  todos.clear();
-  for (const todo of results) todos.set(todo.id, todo);
-  draw();
-}
-
-// The URI of a WebSocket serves once, so every connection begins by fetching one.
-async function connect(wait = 500) {
-  try {
-    state("connecting", "connecting");
-    const { uri } = await (await fetch(`/v1/gateways/${config.gatewayId}/websocket_uri`)).json();
-    const socket = new WebSocket(uri);
-    socket.addEventListener("open", async () => {
-      wait = 500;
-      state("connected", "connected");
-      await attempt(load);
-    });
-    socket.addEventListener("message", ({ data }) => show(data));
-    socket.addEventListener("close", () => again(wait));
-  } catch {
-    again(wait);
-  }
-}
-
-function again(wait) {
-  state("waiting", "not connected, trying again");
-  setTimeout(() => connect(Math.min(wait * 2, 10_000)), wait);
 }
 
 page.add.addEventListener("submit", (event) => {
   event.preventDefault();
   const title = page.title.value.trim();
-  if (!title) return;
   page.title.value = "";
-  attempt(() => eds("POST", "", { title, completed: false }));
+  if (title) attempt(() => eds("POST", "", { title, completed: false }));
 });
 
-connect();
+// Where the browser lets a page have windows, the second one stands on the right half of the screen.
+page.second.addEventListener("click", (event) => {
+  const width = Math.floor(screen.availWidth / 2);
+  const place = `popup,width=${width},height=${screen.availHeight},left=${width},top=0`;
+  if (window.open(page.second.href, "_blank", place)) event.preventDefault();
+});
+
+connection.open();

@@ -1,4 +1,4 @@
-//! The todo page of `pilvi demo`: three files without a build step, and one that says which instances to use.
+//! The todo page of `pilvi demo`: files without a build step, and one that says which instances to use.
 
 use std::sync::Arc;
 
@@ -14,35 +14,38 @@ use serde_json::{Value, json};
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// Path, type and text of every file.
+const FILES: [(&str, &str, &str); 6] = [
+    ("/todo", HTML, include_str!("../page/index.html")),
+    ("/todo/todo.css", CSS, include_str!("../page/todo.css")),
+    ("/todo/todo.js", SCRIPT, include_str!("../page/todo.js")),
+    ("/todo/list.js", SCRIPT, include_str!("../page/list.js")),
+    (
+        "/todo/connection.js",
+        SCRIPT,
+        include_str!("../page/connection.js"),
+    ),
+    (
+        "/todo/messages.js",
+        SCRIPT,
+        include_str!("../page/messages.js"),
+    ),
+];
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
 pub(crate) fn site(backend: &str, gateway: &str) -> Site {
     let config = json!({"backendId": backend, "gatewayId": gateway});
-    let router = Router::new()
-        .route(
-            "/todo",
-            get(|| async {
-                file(
-                    "text/html; charset=utf-8",
-                    include_str!("../page/index.html"),
-                )
-            }),
-        )
-        .route(
-            "/todo/todo.css",
-            get(|| async { file("text/css; charset=utf-8", include_str!("../page/todo.css")) }),
-        )
-        .route(
-            "/todo/todo.js",
-            get(|| async {
-                file(
-                    "text/javascript; charset=utf-8",
-                    include_str!("../page/todo.js"),
-                )
-            }),
-        )
-        .route(
-            "/todo/config.json",
-            get(|| async move { Reply::ok(&config) }),
-        );
+    let mut router = Router::new().route(
+        "/todo/config.json",
+        // A server that is started anew has other instances, so nobody may keep this.
+        get(|| async move { ([(CACHE_CONTROL, "no-store")], Reply::ok(&config)) }),
+    );
+    for (path, kind, text) in FILES {
+        router = router.route(path, get(move || async move { file(kind, text) }));
+    }
     Site {
         router,
         manners: Arc::new(PageManners),
