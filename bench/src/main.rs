@@ -33,6 +33,7 @@ mod report;
 mod samples;
 mod serve;
 mod server;
+mod soak;
 mod usage;
 mod world;
 mod ws;
@@ -49,6 +50,7 @@ use crate::machine::Cores;
 use crate::mws::MwsOptions;
 use crate::options::Options;
 use crate::report::Report;
+use crate::soak::SoakOptions;
 use crate::world::World;
 
 /// Measures Pilvi beside its peers
@@ -69,6 +71,8 @@ enum Benchmark {
     Mws(MwsOptions),
     /// What more objects, backends and sockets cost
     Growth(Options),
+    /// Holding many sockets for long while others come and go: a test that fails when anything goes wrong
+    Soak(SoakOptions),
     /// The bare loop, as a server of its own
     #[command(hide = true)]
     Bare {
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
         Benchmark::Eds(options) => run(&options, |world| single(eds::run(world, &options))),
         Benchmark::Mws(options) => run(&options.common, |world| single(mws::run(world, &options))),
         Benchmark::Growth(options) => run(&options, |world| growth::run(world, &options)),
+        Benchmark::Soak(options) => soak(&options),
         Benchmark::Bare { listen, writing } => bare::serve(listen, writing),
     };
     match outcome {
@@ -94,6 +99,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn soak(options: &SoakOptions) -> Result<()> {
+    options.check_files(machine::raise_file_limit()?)?;
+    let cores = Cores::choose()?;
+    machine::pin(cores.load)?;
+    soak::run(
+        &World::new(cores, options::program(options.pilvi.as_ref())?)?,
+        options,
+    )
 }
 
 fn single(report: Result<Report>) -> Result<Vec<Report>> {

@@ -37,14 +37,7 @@ impl Options {
 
     /// The program under test.
     pub(crate) fn pilvi(&self) -> Result<PathBuf> {
-        if let Some(pilvi) = &self.pilvi {
-            return Ok(pilvi.clone());
-        }
-        let own = std::env::current_exe().context("our own program cannot be found")?;
-        let pilvi = own.with_file_name("pilvi");
-        pilvi.is_file().then_some(pilvi).context(
-            "`pilvi` is not built; run `cargo xtask bench`, or say where it is with --pilvi",
-        )
+        program(self.pilvi.as_ref())
     }
 
     /// Which peers can be measured. The report names those that cannot.
@@ -75,4 +68,17 @@ impl Options {
     pub(crate) fn progress(&self, sentence: &str) {
         eprintln!("{sentence}");
     }
+}
+
+/// The program under test: what was asked for, or what was built beside us.
+pub(crate) fn program(asked: Option<&PathBuf>) -> Result<PathBuf> {
+    if let Some(asked) = asked {
+        return Ok(asked.clone());
+    }
+    let own = std::env::current_exe().context("our own program cannot be found")?;
+    let pilvi = own.with_file_name("pilvi");
+    pilvi
+        .is_file()
+        .then_some(pilvi)
+        .context("`pilvi` is not built; run `cargo xtask bench`, or say where it is with --pilvi")
 }

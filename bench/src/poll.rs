@@ -34,6 +34,11 @@ impl Poll {
         )?)
     }
 
+    /// Reports it no longer.
+    pub(crate) fn remove(&self, descriptor: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, descriptor)?)
+    }
+
     /// Reports also, or no longer, when there is room to write.
     pub(crate) fn want_room(&self, descriptor: impl AsFd, key: u64, room: bool) -> io::Result<()> {
         let flags = match room {

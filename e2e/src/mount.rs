@@ -76,7 +76,9 @@ impl Disk {
         let path = folder
             .to_str()
             .expect("a temporary folder has a plain name");
-        run("mount", &["--bind", "-o", "ro", path], &folder)
+        // In two steps: done in one, the second sometimes fails under load.
+        run("mount", &["--bind", path], &folder)
+            .and_then(|()| run("mount", &["-o", "remount,bind,ro"], &folder))
             .unwrap_or_else(|reason| panic!("the disk cannot be covered: {reason}"));
         ReadOnlyCover { folder }
     }

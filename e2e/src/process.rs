@@ -30,11 +30,22 @@ pub struct Process {
 impl Process {
     /// Starts `pilvi` with `arguments`.
     pub fn start(arguments: &[String]) -> Self {
+        Self::run(Command::new(binary()).args(arguments))
+    }
+
+    /// The same, allowed no more than so many open files.
+    pub fn start_with_files(files: u32, arguments: &[String]) -> Self {
+        let script = "ulimit -n \"$0\" && exec \"$@\"";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, &files.to_string()]);
+        Self::run(shell.arg(binary()).args(arguments))
+    }
+
+    fn run(command: &mut Command) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let log = folder.path().join("pilvi.log");
         let errors = File::create(&log).expect("a file can be made in a new folder");
-        let mut child = Command::new(binary())
-            .args(arguments)
+        let mut child = command
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

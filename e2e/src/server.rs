@@ -28,6 +28,10 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// `--log`; none means the server's own choice.
     pub log: Option<&'static str>,
+    /// `--smtp-url`; none means that mails become files.
+    pub smtp_url: Option<String>,
+    /// How many files it may hold open; none means as many as we may.
+    pub files: Option<u32>,
 }
 
 /// A subcommand that answers requests.
@@ -58,6 +62,8 @@ impl Options {
             https: any_port,
             data: None,
             log: None,
+            smtp_url: None,
+            files: None,
         }
     }
 
@@ -72,6 +78,8 @@ impl Options {
             verb, "--json", "--http", &http, "--https", &https, "--data", data,
         ];
         arguments.extend(self.log.iter().flat_map(|filter| ["--log", filter]));
+        let smtp = self.smtp_url.iter();
+        arguments.extend(smtp.flat_map(|url| ["--smtp-url", url]));
         arguments.into_iter().map(str::to_owned).collect()
     }
 }
@@ -97,7 +105,11 @@ impl Server {
             .then(|| TempDir::new().expect("a temporary folder can be made"));
         let data = own.as_ref().map(TempDir::path).or(options.data.as_deref());
         let data = data.expect("there is a folder of our own where none was given");
-        let mut process = Process::start(&options.arguments(data));
+        let arguments = options.arguments(data);
+        let mut process = match options.files {
+            None => Process::start(&arguments),
+            Some(files) => Process::start_with_files(files, &arguments),
+        };
         let line = process.next_line(START_WITHIN);
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| {
             panic!("the first line on standard output is not JSON ({error}): {line}")

@@ -127,7 +127,7 @@ pub fn is_timestamp(text: &str) -> bool {
             })
 }
 
-/// Who hears of an object until access lists exist: everybody.
+/// Who hears of an object that everybody may read.
 pub fn everybody() -> Value {
     json!([{"id": "*", "objectType": "aclSubject"}])
 }

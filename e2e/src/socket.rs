@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::http::Connection;
+use crate::http::{Connection, Reply};
 
 /// The key of RFC 6455 §1.3, with the answer that belongs to it.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -44,23 +44,26 @@ impl Socket {
     /// Opens as [`Socket::open`] does, and sends `bytes` right behind the request, before it is answered.
     #[track_caller]
     pub fn open_saying(uri: &str, bytes: &[u8]) -> Self {
-        let rest = uri
-            .strip_prefix("ws://")
-            .unwrap_or_else(|| panic!("{uri:?} is not a plain WebSocket address"));
-        let slash = rest
-            .find('/')
-            .unwrap_or_else(|| panic!("{uri:?} lacks the path that old clients need"));
-        let (host, target) = rest.split_at(slash);
-        let address = host
-            .parse()
-            .unwrap_or_else(|_| panic!("{host:?} is not an address with a port"));
-        let mut connection = Connection::open(address);
-        connection.write(&[upgrade(host, target).as_bytes(), bytes].concat());
+        let (mut connection, upgrade) = request(uri);
+        connection.write(&[&upgrade, bytes].concat());
         let head = connection
             .head()
             .expect("the server closed the connection instead of answering the upgrade");
         expect_accepted(&head);
         Self { connection }
+    }
+
+    /// Opens as [`Socket::open`] does, unless the handshake is answered with something else.
+    #[track_caller]
+    pub fn try_open(uri: &str) -> Result<Self, Reply> {
+        let (mut connection, upgrade) = request(uri);
+        // It may have been closed already by a server that has no room.
+        connection.try_write(&upgrade);
+        let reply = connection.reply();
+        match reply.status {
+            101 => Ok(Self { connection }),
+            _ => Err(reply),
+        }
     }
 
     /// The next text or the end.
@@ -169,6 +172,25 @@ impl Socket {
     fn send(&mut self, opcode: u8, payload: &[u8]) {
         self.connection.write(&client_frame(FIN | opcode, payload));
     }
+}
+
+/// A connection to `ws://host:port/…`, and what to ask there.
+#[track_caller]
+fn request(uri: &str) -> (Connection, Vec<u8>) {
+    let rest = uri
+        .strip_prefix("ws://")
+        .unwrap_or_else(|| panic!("{uri:?} is not a plain WebSocket address"));
+    let slash = rest
+        .find('/')
+        .unwrap_or_else(|| panic!("{uri:?} lacks the path that old clients need"));
+    let (host, target) = rest.split_at(slash);
+    let address = host
+        .parse()
+        .unwrap_or_else(|_| panic!("{host:?} is not an address with a port"));
+    (
+        Connection::open(address),
+        upgrade(host, target).into_bytes(),
+    )
 }
 
 fn upgrade(host: &str, target: &str) -> String {

@@ -1,10 +1,12 @@
 //! The one command between a clone and the word "green".
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 
 use crate::shell::{cargo, in_ci, shown_output, succeeds};
-use crate::tally::Tally;
-use crate::{check, fuzz, install};
+use crate::tally::{Outcome, Tally};
+use crate::{bench, check, fuzz, install};
 
 /// How many sets of documents, each with several queries, the agreement test of the query compiler tries in a full run.
 const FULL_PROPERTY_CASES: &str = "100000";
@@ -16,6 +18,7 @@ pub(crate) fn run(full: bool) -> Result<Tally> {
     tally += tests(full)?;
     if full {
         tally += release_end_to_end()?;
+        tally += soak()?;
         tally += fuzz::campaign()?;
     }
     Ok(tally)
@@ -58,6 +61,15 @@ fn release_end_to_end() -> Result<Tally> {
         "pilvi-e2e",
         "--no-fail-fast",
     ]))
+}
+
+/// Ten minutes with ten thousand sockets; `PILVI_SOAK_SECONDS` makes it shorter.
+fn soak() -> Result<Tally> {
+    let soaked = bench::run(&["soak".to_owned()])?;
+    Ok(Tally::of(match soaked == ExitCode::SUCCESS {
+        true => &Outcome::Passed,
+        false => &Outcome::Failed,
+    }))
 }
 
 fn counted(test: &mut std::process::Command) -> Result<Tally> {

@@ -47,7 +47,7 @@ enum Chore {
     /// Measure the release binary beside its peers; the arguments are those of the benchmarks, `--help` lists them
     #[command(disable_help_flag = true)]
     Bench {
-        /// serve, eds, mws or growth, with --quick, --json and more
+        /// serve, eds, mws, growth or soak, with --quick, --json and more
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

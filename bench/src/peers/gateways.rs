@@ -87,7 +87,10 @@ impl Kind {
             server,
         };
         match self {
-            Self::Pilvi => pilvi(world),
+            Self::Pilvi => pilvi(world).map(|(cloud, gateway)| Gateway {
+                dialect: Dialect::Pilvi { gateway },
+                server: cloud.server,
+            }),
             Self::BareJoined => bare(world, "joined").map(plain),
             Self::BareEach => bare(world, "each").map(plain),
             Self::Bun => bun(world).map(plain),
@@ -110,17 +113,8 @@ impl Gateway {
         };
         let mut client = Client::connect(self.server.address)?;
         let mut reserve = |place: usize| {
-            let request = match place < tagged {
-                true => authorized(Request::post(&path(gateway, "sockets")), gateway)
-                    .json(&json!({"tags": [TAG]})),
-                false => authorized(Request::get(&path(gateway, "websocket_uri")), gateway),
-            };
-            let uri = text(&client.ask(request)?, "/uri")?;
-            let (_, target) = uri
-                .split_once("://")
-                .and_then(|(_, rest)| rest.split_once('/'))
-                .with_context(|| format!("{uri} is no address of a socket"))?;
-            Ok(format!("/{target}"))
+            let tag = (place < tagged).then_some(TAG);
+            gateway.reserve(&mut client, tag)
         };
         (0..count).map(&mut reserve).collect()
     }
@@ -128,14 +122,13 @@ impl Gateway {
     /// The request that publishes a message.
     pub(crate) fn publish(&self, message: &str, to: To) -> Vec<u8> {
         let request = match &self.dialect {
-            Dialect::Pilvi { gateway } => {
-                let receivers = match to {
-                    To::Everyone => json!({"sockets": ["*"], "tags": null}),
-                    To::Tag => json!({"sockets": null, "tags": [TAG]}),
-                };
-                authorized(Request::post(&path(gateway, "messages")), gateway)
-                    .json(&json!({"data": message, "receivers": receivers}))
-            }
+            Dialect::Pilvi { gateway } => gateway.message(
+                message,
+                match to {
+                    To::Everyone => None,
+                    To::Tag => Some(TAG),
+                },
+            ),
             Dialect::Plain => Request::post(match to {
                 To::Everyone => "/publish/all",
                 To::Tag => "/publish/tag",
@@ -146,28 +139,49 @@ impl Gateway {
     }
 }
 
-fn path(gateway: &Instance, resource: &str) -> String {
-    format!("/v1/gateways/{}/{resource}", gateway.id)
+impl Instance {
+    /// Of a gateway: what to ask for to open one socket.
+    pub(crate) fn reserve(&self, client: &mut Client, tag: Option<&str>) -> Result<String> {
+        let request = match tag {
+            Some(tag) => self
+                .of_gateway("POST", "sockets")
+                .json(&json!({"tags": [tag]})),
+            None => self.of_gateway("GET", "websocket_uri"),
+        };
+        let uri = text(&client.ask(request)?, "/uri")?;
+        let (_, target) = uri
+            .split_once("://")
+            .and_then(|(_, rest)| rest.split_once('/'))
+            .with_context(|| format!("{uri} is no address of a socket"))?;
+        Ok(format!("/{target}"))
+    }
+
+    /// Of a gateway: the request that publishes to a tag, or to everyone.
+    pub(crate) fn message(&self, message: &str, tag: Option<&str>) -> Request {
+        let receivers = match tag {
+            Some(tag) => json!({"sockets": null, "tags": [tag]}),
+            None => json!({"sockets": ["*"], "tags": null}),
+        };
+        self.of_gateway("POST", "messages")
+            .json(&json!({"data": message, "receivers": receivers}))
+    }
+
+    /// Of a gateway: a request for one of its resources, with the token that may do everything.
+    pub(crate) fn of_gateway(&self, method: &str, resource: &str) -> Request {
+        Request::new(method, &format!("/v1/gateways/{}/{resource}", self.id))
+            .header("Authorization", &format!("Bearer {}", self.token))
+    }
 }
 
-fn authorized(request: Request, gateway: &Instance) -> Request {
-    request.header("Authorization", &format!("Bearer {}", gateway.token))
-}
-
-fn pilvi(world: &World) -> Result<Gateway> {
+/// A gateway that tells nothing to anybody without the token.
+pub(crate) fn pilvi(world: &World) -> Result<(Pilvi, Instance)> {
     let cloud = Pilvi::start(world)?;
     let gateway = cloud.create("mws", "bench")?;
-    let configure = authorized(
-        Request::new("PUT", &path(&gateway, "configuration")),
-        &gateway,
-    );
+    let configure = gateway.of_gateway("PUT", "configuration");
     Client::connect(cloud.server.address)?
         .ask(configure.json(&json!({"accessControl": "custom"})))
         .context("the gateway cannot be set to `custom`")?;
-    Ok(Gateway {
-        dialect: Dialect::Pilvi { gateway },
-        server: cloud.server,
-    })
+    Ok((cloud, gateway))
 }
 
 /// This very program, as a server.

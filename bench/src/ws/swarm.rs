@@ -118,7 +118,8 @@ impl Swarm {
     }
 
     fn begin(&mut self, poll: &Poll, address: SocketAddr, target: &str) -> Result<()> {
-        let mut stream = connect(address, self.sockets.len()).context("could not connect")?;
+        let source = u8::try_from(1 + self.sockets.len() / SOCKETS_PER_SOURCE)?;
+        let mut stream = connect(address, source, None).context("could not connect")?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         stream.write_all(&accept::request(target))?;
@@ -201,16 +202,24 @@ impl Drop for Swarm {
     }
 }
 
-/// Connects the socket of this number. Every few thousand come from a loopback address of their own: with one address
-/// the kernel would search longer and longer for a free port, and what is measured would be that search.
-fn connect(address: SocketAddr, number: usize) -> Result<TcpStream> {
+/// Connects from the loopback address with this last byte. Every few thousand sockets come from one of their own: with
+/// one address the kernel would search longer and longer for a free port, and what is measured would be that search.
+/// `receive_bytes`: how much the kernel keeps for whoever reads slowly.
+pub(crate) fn connect(
+    address: SocketAddr,
+    source: u8,
+    receive_bytes: Option<usize>,
+) -> Result<TcpStream> {
     let stream = net::socket_with(
         AddressFamily::INET,
         SocketType::STREAM,
         SocketFlags::CLOEXEC,
         None,
     )?;
-    let source = Ipv4Addr::new(127, 0, 1, u8::try_from(1 + number / SOCKETS_PER_SOURCE)?);
+    if let Some(bytes) = receive_bytes {
+        net::sockopt::set_socket_recv_buffer_size(&stream, bytes)?;
+    }
+    let source = Ipv4Addr::new(127, 0, 1, source);
     net::bind(&stream, &SocketAddrV4::new(source, 0))?;
     net::connect(&stream, &address)?;
     Ok(stream.into())
@@ -245,7 +254,7 @@ impl Heard<'_> {
 }
 
 /// Where the head of a consent ends; `None` while it has not. Anything else than consent is an error.
-fn head_end(head: &[u8]) -> Result<Option<usize>> {
+pub(crate) fn head_end(head: &[u8]) -> Result<Option<usize>> {
     let Some(end) = memchr::memmem::find(head, b"\r\n\r\n") else {
         if head.len() > HEAD_BYTES_MAX {
             bail!("the answer to a handshake does not end");

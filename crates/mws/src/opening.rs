@@ -42,6 +42,7 @@ impl Mws {
                 read_ahead: socket.read_ahead,
                 seat,
                 ticket,
+                permit: Some(socket.permit),
             }),
             Err(error) => tracing::error!(%error, "a connection could not be handed over"),
         }

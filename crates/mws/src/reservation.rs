@@ -9,6 +9,9 @@ use pilvi_model::{Error, GatewayId, Result, Timestamp};
 use crate::limits::Limits;
 use crate::socket_id::SocketId;
 
+/// How many reservations there is always room for.
+const RESERVATIONS_KEPT: usize = 64;
+
 /// The right to open one socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reservation {
@@ -172,7 +175,17 @@ impl Book {
                 self.usage.remove(&reservation.gateway);
             }
         }
+        self.shrink();
         Some(reservation)
+    }
+
+    /// After a burst, as when many clients come back at once, the table would keep its size for ever.
+    fn shrink(&mut self) {
+        const SPARE: usize = 4;
+        let used = self.by_id.len().max(RESERVATIONS_KEPT);
+        if self.by_id.capacity() / SPARE > used {
+            self.by_id.shrink_to(2 * used);
+        }
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -346,6 +359,21 @@ mod tests {
         assert_eq!(book.by_id.len(), 1);
         assert_eq!((book.by_expiry.len(), book.usage.len()), (1, 1));
         assert!(book.by_id.contains_key(&kept.id));
+    }
+
+    #[test]
+    fn a_burst_leaves_no_large_table_behind() {
+        let (reservations, _) = reservations(Limits::default());
+        let made: Vec<SocketId> = (0..10_000)
+            .map(|_| reservations.reserve(gateway(1), vec![]).unwrap().id)
+            .collect();
+        assert!(reservations.book().by_id.capacity() >= 10_000);
+        let (last, others) = made.split_last().unwrap();
+        for id in others {
+            reservations.claim(*id).unwrap().confirm();
+        }
+        assert!(reservations.book().by_id.capacity() < 1_000);
+        assert!(reservations.claim(*last).is_some());
     }
 
     #[test]

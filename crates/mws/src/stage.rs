@@ -145,6 +145,7 @@ impl Stage {
             read_ahead: Bytes::new(),
             seat,
             ticket: Ok(ticket),
+            permit: None,
         })
     }
 
@@ -157,6 +158,7 @@ impl Stage {
                 read_ahead: Bytes::new(),
                 seat,
                 ticket: Err(farewell),
+                permit: None,
             });
         self.hub.join(newcomer);
         self.opened(client)
@@ -244,6 +246,18 @@ impl Client {
                     return Some(None);
                 }
             }
+        }
+    }
+
+    /// The next frame, or the end, without another turn: it has been sent and needs only to arrive.
+    pub(crate) fn hear(&mut self) -> Option<Frame> {
+        let start = Instant::now();
+        loop {
+            if let Some(heard) = self.poll() {
+                return heard;
+            }
+            assert!(start.elapsed() < DEADLINE, "it was not sent in this turn");
+            std::thread::yield_now();
         }
     }
 

@@ -26,23 +26,43 @@ pub(crate) fn raise_limit() -> u64 {
     }
 }
 
-/// Who may hold how many of the descriptors: half are for WebSockets, a quarter for connections that ask, and the
-/// rest for databases and calls to the outside.
+/// Who may hold how many of the descriptors.
+///
+/// Clients share all but a reserve, whether they ask or listen: a connection that becomes a WebSocket keeps the place
+/// that it has. The last places are not for sockets, so that a house full of them still answers requests. The reserve
+/// is for databases, calls to the outside, refusals and the listeners. Open databases may grow beyond it while there is
+/// room; then there is less room for clients.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Shares {
-    pub(crate) sockets: usize,
-    pub(crate) connections: usize,
+    /// Connections of clients, WebSockets among them.
+    pub(crate) connections: u32,
+    pub(crate) sockets: u32,
     pub(crate) databases: NonZeroUsize,
 }
 
 impl Shares {
     pub(crate) fn of(files: u64) -> Self {
-        let files = usize::try_from(files).unwrap_or(usize::MAX);
-        // One open database may hold a writer and four readers, each with the file and its log.
-        let databases = (files / 8 / 10).clamp(4, 1024);
+        let files = u32::try_from(files.min(FILES_MAX)).expect("the bound is a million");
+        let reserve = (files / 32).max(256).min(files / 4);
+        let connections = files - reserve;
+        let for_requests = (connections / 8).clamp(1, 256);
+        // An open database has a writer, with the file, its log and its index, and a reader, with two more.
+        let databases = (files / 4 / 5).clamp(4, 1024);
         Self {
-            sockets: files / 2,
-            connections: files / 4,
-            databases: NonZeroUsize::new(databases).expect("it is at least 4"),
+            connections,
+            sockets: connections - for_requests,
+            databases: NonZeroUsize::new(databases as usize).expect("it is at least 4"),
+        }
+    }
+
+    /// The bounds of the door.
+    pub(crate) fn of_the_door(self) -> pilvi_web::Limits {
+        let number = |count: u32| i32::try_from(count).expect("the bound is a million");
+        pilvi_web::Limits {
+            connections_max: self.connections as usize,
+            files_max: number(self.connections),
+            socket_files_max: number(self.sockets),
+            ..pilvi_web::Limits::default()
         }
     }
 }
@@ -52,11 +72,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shares_fit_into_the_whole() {
+    fn nearly_all_is_for_sockets_and_never_all() {
+        for (files, sockets) in [
+            (256, 168),
+            (1024, 672),
+            (20_000, 19_119),
+            (1 << 20, 1_015_552),
+            (u64::MAX, 1_015_552),
+        ] {
+            let Shares {
+                connections,
+                sockets: for_sockets,
+                ..
+            } = Shares::of(files);
+            assert_eq!(for_sockets, sockets, "{files}");
+            assert!(for_sockets < connections, "{files}");
+            assert!(u64::from(connections) <= files - files / 32, "{files}");
+        }
+    }
+
+    #[test]
+    fn open_databases_take_no_more_than_a_quarter_where_that_is_enough_for_some() {
         for files in [1024, 20_000, 1 << 20] {
-            let shares = Shares::of(files);
-            let held = shares.sockets + shares.connections + shares.databases.get() * 10;
-            assert!(held <= usize::try_from(files).unwrap(), "{files}");
+            let databases = Shares::of(files).databases.get() as u64;
+            assert!((4..=files / 20).contains(&databases), "{files}");
         }
     }
 }

@@ -17,7 +17,16 @@ use crate::Refusal;
 #[derive(Debug)]
 pub struct Body(pub Option<Value>);
 
+/// A request's body as it came, for the few that are no JSON. Within the service's bounds, like [`Body`].
+#[derive(Debug)]
+pub struct RawBody(pub Bytes);
+
 impl Body {
+    /// Reads a body that came as [`RawBody`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+        parse(bytes).map(Self)
+    }
+
     /// The value, or a refusal when there is none.
     pub fn required(self) -> Result<Value, Refusal> {
         self.0
@@ -50,6 +59,15 @@ impl Default for BodyBounds {
 impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = Refusal;
 
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        Self::parse(&bytes)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = Refusal;
+
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
         let bounds = request
             .extensions()
@@ -61,7 +79,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
             read_all(request.into_body(), bounds.max_bytes),
         );
         let bytes = read.await.map_err(|_| took_too_long())??;
-        parse(&bytes).map(Self)
+        Ok(Self(bytes))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::os::fd::AsRawFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,16 +15,23 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pilvi_base::TaskGroup;
+use pilvi_model::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::arrival::Ends;
 use crate::filter_io::{FilterIo, Next};
 use crate::head::{Fault, UpgradeHead};
 use crate::upgrade::Wire;
-use crate::{Door, Params, Refusal, Service, Stream, Upgrade};
+use crate::{Door, Limits, Params, Permit, Refusal, Service, Stream, Upgrade};
 
-/// Serves HTTP/1 until the client leaves, is refused, or becomes a WebSocket.
-pub(crate) async fn serve_http1(door: Arc<Door>, stream: Stream, ends: Ends, tasks: &TaskGroup) {
+/// Serves HTTP/1 until the client leaves, is refused, or becomes a WebSocket, which takes the permit along.
+pub(crate) async fn serve_http1(
+    door: Arc<Door>,
+    permit: Permit,
+    stream: Stream,
+    ends: Ends,
+    tasks: &TaskGroup,
+) {
     let mut io = FilterIo::new(stream, door.limits.clone());
     loop {
         let next = tokio::select! {
@@ -34,7 +42,15 @@ pub(crate) async fn serve_http1(door: Arc<Door>, stream: Stream, ends: Ends, tas
             Next::Request => io = serve_requests(&door, io, ends, tasks).await,
             Next::Upgrade => {
                 if let Some((stream, head, read_ahead)) = io.into_upgrade() {
-                    hand_over(&door, stream, head, read_ahead, ends).await;
+                    let wire = Wire {
+                        stream,
+                        read_ahead,
+                        manners: door.manners(Service::Mws),
+                        write_timeout: door.limits.write_stall_timeout,
+                        linger: door.limits.linger,
+                        permit,
+                    };
+                    hand_over(&door, wire, head, ends).await;
                 }
                 return;
             }
@@ -144,13 +160,7 @@ async fn answer(
 }
 
 /// Gives an upgrade to whoever takes WebSockets, or says why not.
-async fn hand_over(
-    door: &Door,
-    stream: Stream,
-    head: UpgradeHead,
-    read_ahead: bytes::Bytes,
-    ends: Ends,
-) {
+async fn hand_over(door: &Door, wire: Wire, head: UpgradeHead, ends: Ends) {
     let UpgradeHead { target, headers } = head;
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let upgrade = Upgrade {
@@ -158,15 +168,10 @@ async fn hand_over(
         arrival: ends.arrival(None, &headers),
         target,
         headers,
-        wire: Wire {
-            stream,
-            read_ahead,
-            manners: door.manners(Service::Mws),
-            write_timeout: door.limits.write_stall_timeout,
-            linger: door.limits.linger,
-        },
+        wire,
     };
-    match (upgrade.fault(), &door.sockets) {
+    let fault = upgrade.fault().or_else(|| no_room(&upgrade, &door.limits));
+    match (fault, &door.sockets) {
         (Some(refusal), _) => upgrade.refuse(refusal).await,
         (None, Some(sockets)) => sockets.open(upgrade).await,
         (None, None) => {
@@ -177,6 +182,12 @@ async fn hand_over(
             upgrade.refuse(refusal).await;
         }
     }
+}
+
+/// Sockets stay for long, so they do not get the last of the descriptors.
+fn no_room(upgrade: &Upgrade, limits: &Limits) -> Option<Refusal> {
+    let full = upgrade.wire.stream.as_raw_fd() >= limits.socket_files_max;
+    full.then(|| Error::unavailable("there are too many connections; try again soon").into())
 }
 
 /// Says goodbye. A client that is still sending gets `linger` to read our last words: a socket closed with unread

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 use pilvi_model::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 use tracing::Instrument;
 
@@ -24,6 +25,9 @@ use crate::body::{BodyBounds, too_large};
 use crate::dispatch::{one_spelling, service_for};
 use crate::site::Unclaimed;
 use crate::{Arrival, Hosts, Limits, Manners, Refusal, Service, Site, Sockets};
+
+/// Connections that are told with patience, at the same time, that there is no room.
+const REFUSALS_MAX: usize = 32;
 
 /// The one entrance to all services.
 ///
@@ -34,20 +38,40 @@ pub struct Door {
     sites: HashMap<Service, Site>,
     pub(crate) sockets: Option<Arc<dyn Sockets>>,
     /// One permit for each connection that may be open.
-    pub(crate) connections: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
+    /// One permit for each connection that is told with patience that there is no room.
+    pub(crate) refusals: Arc<Semaphore>,
+    /// The last connection that came found no room.
+    pub(crate) is_full: AtomicBool,
+}
+
+/// The right to hold one connection open. It goes wherever the connection goes, and is dropped when that has been
+/// closed.
+#[derive(Debug)]
+pub struct Permit {
+    _one: OwnedSemaphorePermit,
 }
 
 impl Door {
     /// A door without services: every path is refused until [`Door::site`] adds some.
     pub fn new(hosts: Hosts, limits: Limits) -> Self {
-        let connections = Arc::new(Semaphore::new(limits.connections_max));
+        let connections_max = limits.connections_max.min(Semaphore::MAX_PERMITS);
+        let connections = Arc::new(Semaphore::new(connections_max));
         Self {
             limits,
             hosts,
             sites: HashMap::new(),
             sockets: None,
             connections,
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            is_full: AtomicBool::new(false),
         }
+    }
+
+    /// The right to hold one connection more, if there is room for one.
+    pub(crate) fn permit(&self) -> Option<Permit> {
+        let one = Arc::clone(&self.connections).try_acquire_owned().ok()?;
+        Some(Permit { _one: one })
     }
 
     /// Adds a service.

@@ -19,8 +19,11 @@ use crate::Limits;
 use crate::chunked::{Broken, ChunkedReader};
 use crate::head::{Fault, Framing, HALF_SENT, Head, HeadFilter, TOO_SLOW, UpgradeHead};
 
-/// How much is read from the socket at once.
+/// How much of a body is read from the socket at once.
 const READ_BYTES: usize = 16 << 10;
+/// How much is read where a head is to come. Most are shorter, and when thousands of clients come at once it is this
+/// that each of them takes.
+const HEAD_READ_BYTES: usize = 4 << 10;
 
 /// A socket whose requests have passed the head filter.
 pub(crate) struct FilterIo<S> {
@@ -192,7 +195,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        self.inbox.reserve(READ_BYTES);
+        self.inbox.reserve(match self.phase {
+            Phase::Head { .. } => HEAD_READ_BYTES,
+            _ => READ_BYTES,
+        });
         let read = pin!(self.stream.read_buf(&mut self.inbox)).poll(cx);
         if self.inbox.is_empty() && read.is_pending() {
             // A resting connection holds no buffer.

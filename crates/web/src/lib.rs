@@ -29,10 +29,10 @@ mod upgrade;
 
 pub use arrival::Arrival;
 pub use authorization::{Scheme, bearer, has_authorization};
-pub use body::Body;
+pub use body::{Body, RawBody};
 pub use cors::Cors;
 pub use dispatch::Hosts;
-pub use door::Door;
+pub use door::{Door, Permit};
 pub use limits::Limits;
 pub use params::Params;
 pub use refusal::Refusal;

@@ -5,8 +5,14 @@ use std::time::Duration;
 /// Bounds on what a client may send and how slowly. The defaults serve the oldest and slowest known clients.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections open at once, over all listeners of one door; one more is answered 503.
+    /// Connections open at once, over all listeners of one door, WebSockets among them; one more is answered 503.
     pub connections_max: usize,
+    /// The descriptors of connections have numbers below this; any other is answered 503. A new descriptor has the
+    /// lowest number that is free, so those above are left to what is no client's: databases, calls to the outside,
+    /// listeners.
+    pub files_max: i32,
+    /// The same for connections that become WebSockets: those above are left to whoever asks and goes.
+    pub socket_files_max: i32,
     /// One request head: line, headers and the empty line.
     pub head_max_bytes: usize,
     /// The target in the request line.
@@ -31,6 +37,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 8192,
+            files_max: i32::MAX,
+            socket_files_max: i32::MAX,
             head_max_bytes: 64 << 10,
             target_max_bytes: 32 << 10,
             head_timeout: Duration::from_secs(10),

@@ -1,16 +1,19 @@
 //! The listeners: taking connections, no more than can be served, until it is time to stop.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pilvi_base::TaskGroup;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::arrival::Ends;
 use crate::conn::{serve_http1, serve_http2};
-use crate::{Door, Stream};
+use crate::{Door, Permit, Stream};
 
 /// How long a listener rests when the machine is out of file descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -31,19 +34,26 @@ impl Door {
         tasks: TaskGroup,
     ) {
         let tls = tls.map(TlsAcceptor::from);
+        let mut exhausted = false;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = tasks.stopping() => return,
             };
             match accepted {
-                Ok((stream, _)) => self.admit(stream, tls.clone(), &tasks),
+                Ok((stream, _)) => {
+                    exhausted = false;
+                    self.admit(stream, tls.clone(), &tasks).await;
+                }
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "could not take a connection; trying again shortly"
-                    );
+                    // Once, however long it lasts.
+                    if !std::mem::replace(&mut exhausted, true) {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "could not take a connection; trying again shortly"
+                        );
+                    }
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 }
             }
@@ -51,28 +61,70 @@ impl Door {
     }
 
     /// Starts serving a connection, or turns it away when there are too many.
-    fn admit(self: &Arc<Self>, stream: TcpStream, tls: Option<TlsAcceptor>, tasks: &TaskGroup) {
-        let Ok(permit) = self.connections.clone().try_acquire_owned() else {
-            tracing::warn!("a connection was turned away: there are too many");
-            if tls.is_none() {
-                turn_away(stream);
-            }
-            return;
+    async fn admit(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        tls: Option<TlsAcceptor>,
+        tasks: &TaskGroup,
+    ) {
+        let Some(permit) = self.permit_for(&stream) else {
+            return self.turn_away(stream, tls, tasks).await;
         };
         let (door, group) = (self.clone(), tasks.clone());
         tasks.spawn("connection", async move {
-            if let Err(error) = door.serve_connection(stream, tls, &group).await {
+            if let Err(error) = door.serve_connection(permit, stream, tls, &group).await {
                 tracing::debug!(
                     error = &error as &dyn std::error::Error,
                     "a connection broke off"
                 );
             }
-            drop(permit);
+        });
+    }
+
+    fn permit_for(&self, stream: &TcpStream) -> Option<Permit> {
+        let permit = match stream.as_raw_fd() < self.limits.files_max {
+            true => self.permit(),
+            false => None,
+        };
+        // Once for each time that it becomes full.
+        let was_full = self.is_full.swap(permit.is_none(), Ordering::Relaxed);
+        if permit.is_none() && !was_full {
+            tracing::warn!("connections are turned away: there are too many");
+        }
+        permit
+    }
+
+    /// Says that there are too many connections. Only so many are told with patience at the same time. Under TLS
+    /// nothing can be said without it, so whoever comes meanwhile waits to be accepted.
+    async fn turn_away(&self, stream: TcpStream, tls: Option<TlsAcceptor>, tasks: &TaskGroup) {
+        let refusals = Arc::clone(&self.refusals);
+        let turn = match &tls {
+            None => refusals.try_acquire_owned().ok(),
+            Some(_) => tokio::select! {
+                turn = refusals.acquire_owned() => turn.ok(),
+                () = tasks.stopping() => return,
+            },
+        };
+        let Some(turn) = turn else {
+            return turn_away_at_once(stream);
+        };
+        let patience = self.limits.linger;
+        tasks.spawn("refusal", async move {
+            let told = async {
+                match tls.as_ref().map(without_http2) {
+                    None => tell_full(stream).await,
+                    Some(tls) => tell_full(tls.accept(stream).await?).await,
+                }
+            };
+            // Who takes longer has gone, or has read it, or does not want to know.
+            let _ = tokio::time::timeout(patience, told).await;
+            drop(turn);
         });
     }
 
     async fn serve_connection(
         self: Arc<Self>,
+        permit: Permit,
         stream: TcpStream,
         tls: Option<TlsAcceptor>,
         tasks: &TaskGroup,
@@ -84,7 +136,7 @@ impl Door {
             local: stream.local_addr()?,
         };
         let Some(tls) = tls else {
-            serve_http1(self, Stream::Plain(stream), ends, tasks).await;
+            serve_http1(self, permit, Stream::Plain(stream), ends, tasks).await;
             return Ok(());
         };
         let handshake = tokio::time::timeout(self.limits.handshake_timeout, tls.accept(stream));
@@ -96,15 +148,31 @@ impl Door {
         let stream = Stream::Tls(Box::new(stream));
         if http2 {
             serve_http2(self, stream, ends, tasks).await;
+            drop(permit);
         } else {
-            serve_http1(self, stream, ends, tasks).await;
+            serve_http1(self, permit, stream, ends, tasks).await;
         }
         Ok(())
     }
 }
 
+/// Says it, and waits until the client has gone: a socket closed with unread input resets, and the reply is lost.
+async fn tell_full(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    stream.write_all(FULL).await?;
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
+/// What is said fits HTTP/1 alone.
+fn without_http2(tls: &TlsAcceptor) -> TlsAcceptor {
+    let mut config = rustls::ServerConfig::clone(tls.config());
+    config.alpn_protocols.retain(|name| name != b"h2");
+    TlsAcceptor::from(Arc::new(config))
+}
+
 /// One attempt to say why, without waiting for anybody.
-fn turn_away(stream: TcpStream) {
+fn turn_away_at_once(stream: TcpStream) {
     let _ = stream.try_write(FULL);
     // What has arrived is taken off, because a socket closed with unread input resets and the reply is lost.
     let _ = stream.try_read(&mut [0; 4096]);

@@ -1,6 +1,7 @@
 //! A client's socket, plain or under TLS.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -25,6 +26,15 @@ impl Stream {
                 let (stream, tls) = stream.into_inner();
                 Ok((stream.into_std()?, Some(tls)))
             }
+        }
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Plain(stream) => stream.as_raw_fd(),
+            Self::Tls(stream) => stream.get_ref().0.as_raw_fd(),
         }
     }
 }

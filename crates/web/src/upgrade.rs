@@ -16,7 +16,7 @@ use http::{HeaderMap, StatusCode};
 use ring::digest;
 use tokio::io::AsyncWriteExt;
 
-use crate::{Arrival, Manners, Params, Refusal, Stream};
+use crate::{Arrival, Manners, Params, Permit, Refusal, Stream};
 
 /// What RFC 6455 appends to a key before hashing it.
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -39,6 +39,7 @@ pub(crate) struct Wire {
     pub(crate) manners: Arc<dyn Manners>,
     pub(crate) write_timeout: Duration,
     pub(crate) linger: Duration,
+    pub(crate) permit: Permit,
 }
 
 /// A connection that becomes a WebSocket once `head` has been sent on it: frames come next, in both directions.
@@ -50,6 +51,8 @@ pub struct Socket {
     pub head: Bytes,
     /// The first bytes from the client, already read.
     pub read_ahead: Bytes,
+    /// To be dropped when the connection has been closed, and not before: the door counts it until then.
+    pub permit: Permit,
 }
 
 /// Who takes the WebSockets.
@@ -79,6 +82,7 @@ impl Upgrade {
             stream: self.wire.stream,
             head: head.into(),
             read_ahead: self.wire.read_ahead,
+            permit: self.wire.permit,
         }
     }
 

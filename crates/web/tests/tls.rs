@@ -98,6 +98,32 @@ async fn a_client_without_alpn_speaks_http_1() {
 }
 
 #[tokio::test]
+async fn a_connection_beyond_the_bound_is_told_so_under_tls_also_when_it_offers_http_2() {
+    for limits in [
+        Limits {
+            connections_max: 0,
+            ..Limits::default()
+        },
+        Limits {
+            files_max: 0,
+            ..Limits::default()
+        },
+    ] {
+        let house = SecureHouse::with(loopback(1), limits).await;
+        // More than are told at the same time.
+        for _ in 0..40 {
+            let stream = house.connect("localhost", &["h2", "http/1.1"]).await;
+            let reply = Wire(stream.unwrap()).reply().await;
+            assert_eq!(
+                (reply.status, reply.header("Retry-After")),
+                (503, Some("1"))
+            );
+            assert!(reply.json()["error"]["message"].is_string());
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_upgrade_works_under_tls() {
     let house = SecureHouse::at(loopback(1)).await;
     let mut wire = Wire(house.connect("localhost", &["http/1.1"]).await.unwrap());

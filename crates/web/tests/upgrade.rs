@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Answer, House};
+use common::{Answer, House, PATIENCE};
+use pilvi_web::Limits;
 use tokio::io::AsyncWriteExt;
 
 const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
@@ -84,4 +85,37 @@ async fn a_handshake_that_cannot_be_completed_is_refused_in_shape() {
         assert_eq!(reply.header("Connection"), Some("close"));
         assert!(reply.json()["error"]["message"].is_string());
     }
+}
+
+#[tokio::test]
+async fn a_socket_keeps_the_place_of_its_connection_until_it_is_closed() {
+    let limits = Limits {
+        connections_max: 1,
+        ..Limits::default()
+    };
+    let house = House::with(limits, None).await;
+    let mut socket = house.connect().await;
+    socket.send(handshake("/?token=x")).await;
+    assert_eq!(socket.until("\r\n\r\n").await, ACCEPTED);
+    let get = "GET /v1/user HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    assert_eq!(Answer::parse(&house.ask(get).await).status, 503);
+    socket.0.shutdown().await.unwrap();
+    socket.rest().await;
+    let again = async { while Answer::parse(&house.ask(get).await).status != 200 {} };
+    tokio::time::timeout(PATIENCE, again).await.unwrap();
+}
+
+#[tokio::test]
+async fn sockets_leave_the_last_descriptors_to_requests() {
+    let limits = Limits {
+        socket_files_max: 0,
+        ..Limits::default()
+    };
+    let house = House::with(limits, None).await;
+    let refused = Answer::parse(&house.ask(handshake("/?token=x")).await);
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("Retry-After"), Some("1"));
+    assert!(refused.json()["error"]["message"].is_string());
+    let get = "GET /v1/user HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    assert_eq!(Answer::parse(&house.ask(get).await).status, 200);
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pilvi_model::GatewayId;
+use pilvi_web::Permit;
 
 use super::backlog::Backlog;
 use super::batch::{Batch, Given};
@@ -35,6 +36,8 @@ pub(crate) struct Newcomer {
     /// A socket that is turned away learns it after its handshake: old clients have no answer to a refused one
     /// (`mws.md` §6).
     pub(crate) ticket: Result<Ticket, Farewell>,
+    /// The right to be open. None: nobody counts.
+    pub(crate) permit: Option<Permit>,
 }
 
 /// Who a socket is, and its right to be one.
@@ -68,6 +71,8 @@ pub(crate) struct Socket {
     /// Where it is in its gateway's roster. None: it receives nothing any more.
     pub(crate) place: Option<Place>,
     _seat: Seat,
+    /// Given back when the connection is closed.
+    _permit: Option<Permit>,
     /// Its URI, until the answer to the handshake has left.
     claim: Option<Box<Claim>>,
 }
@@ -98,6 +103,7 @@ impl Socket {
         transport: Transport,
         head: Bytes,
         seat: Seat,
+        permit: Option<Permit>,
         session: Session,
         claim: Option<Claim>,
     ) -> Self {
@@ -112,6 +118,7 @@ impl Socket {
             alarm: 0,
             place: None,
             _seat: seat,
+            _permit: permit,
             claim: claim.map(Box::new),
         }
     }
@@ -298,7 +305,7 @@ mod tests {
 
     #[test]
     fn an_idle_socket_is_small() {
-        assert!(size_of::<Socket>() <= 320, "{}", size_of::<Socket>());
+        assert!(size_of::<Socket>() <= 256, "{}", size_of::<Socket>());
     }
 
     #[test]

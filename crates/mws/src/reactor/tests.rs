@@ -128,6 +128,38 @@ fn a_slow_reader_gets_whole_frames_and_the_reason_and_the_others_do_not_wait() {
 }
 
 #[test]
+fn one_who_does_not_read_delays_nobody_and_takes_little_memory() {
+    const OTHERS: usize = 200;
+    let limits = Limits::default();
+    let mut stage = Stage::new(limits);
+    let _stalled = stage.join(ours(), &[]);
+    let mut others: Vec<Client> = (0..OTHERS).map(|_| stage.join(ours(), &[])).collect();
+    let padding = "x".repeat(20_000);
+    let mut waited = 0;
+    let mut after = 0;
+    for number in 0.. {
+        let text = format!("{number} {padding}");
+        stage.broadcast(&text);
+        // One turn, however much waits for the one that does not read.
+        stage.turn();
+        for client in &mut others {
+            assert_eq!(client.hear(), Some(Frame::text(&text)), "{number}");
+        }
+        waited = waited.max(stage.waiting_bytes());
+        after += stage.counts().slow_readers;
+        if after > 10 {
+            break;
+        }
+    }
+    assert!(waited > 0, "this is what the test is about");
+    assert!(waited <= stage.limits.queue_bytes_max as u64);
+    assert_eq!(stage.counts().slow_readers, 1);
+    assert!(stage.waiting_bytes() < 30_000, "what waited is gone");
+    stage.pass(stage.limits.close_patience + Duration::from_secs(1));
+    assert_eq!((stage.hub.sockets(), stage.waiting_bytes()), (OTHERS, 0));
+}
+
+#[test]
 fn a_stalled_reader_is_cut_when_patience_ends() {
     let mut stage = Stage::new(Limits {
         queue_messages_max: 1,

@@ -86,6 +86,7 @@ impl Sockets for Greeter {
                 mut stream,
                 head,
                 read_ahead,
+                permit: _permit,
             } = upgrade.accept();
             let _ = stream.write_all(&head).await;
             let said = format!("{target}|{}|", String::from_utf8_lossy(&read_ahead));
