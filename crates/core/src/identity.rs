@@ -1,7 +1,7 @@
 //! Who holds a token: the one answer for all services.
 //!
-//! Nothing is cached. A token is found by its digest through a unique index, so a look-up costs microseconds, and a
-//! deleted token is refused from the very next request on.
+//! Nothing is cached here. The store finds a token by its digest, and remembers it only while nothing was written
+//! since: a deleted token is refused from the very next request on.
 
 use pilvi_base::Secret;
 use pilvi_model::{AccountId, Instance, PersonId, Result};

@@ -68,6 +68,21 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// Says which of several operations broke a rule; what is not about a rule is about all of them.
+    pub(crate) fn in_operation(self, place: usize) -> Self {
+        match self {
+            Self::Rule(mut rule) if rule.kind != Kind::Internal => {
+                let prefix = format!("operations[{place}]");
+                rule.message = format!("{prefix}: {}", rule.message);
+                for field in &mut rule.fields {
+                    field.message = format!("{} (in {prefix})", field.message);
+                }
+                Self::Rule(rule)
+            }
+            other => other,
+        }
+    }
+
     fn sqlite(&self) -> Option<ffi::Error> {
         match self {
             Self::Sql(error)
@@ -120,6 +135,12 @@ impl Error {
                     | ErrorCode::NotADatabase
                     | ErrorCode::FileLockingProtocolFailed
             )
+    }
+
+    /// Whether a statement was stopped because it took too long.
+    pub(crate) fn is_interruption(&self) -> bool {
+        self.sqlite()
+            .is_some_and(|error| error.code == ErrorCode::OperationInterrupted)
     }
 
     /// What a caller is told when the same request may succeed later.
@@ -190,8 +211,7 @@ impl From<Error> for DomainError {
             Error::Rule(rule) => return rule,
             other => other,
         };
-        let interrupted = Some(ErrorCode::OperationInterrupted);
-        if error.sqlite().map(|error| error.code) == interrupted {
+        if error.is_interruption() {
             return Self::bad_request(
                 "the query took too long and was stopped; narrow it, for example by a more selective filter",
             );

@@ -22,7 +22,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pilvi_model::BackendId;
+use pilvi_model::{BackendId, Timestamp};
 
 pub use backend::Backend;
 pub use error::{Error, Result};
@@ -33,6 +33,7 @@ pub use pool::{Database, Limits, Pool, Reserve, WriteCounts};
 pub struct Store {
     folder: Arc<Folder>,
     pub(crate) platform: Database,
+    pub(crate) known_holders: Arc<platform::KnownHolders>,
 }
 
 struct Folder {
@@ -73,6 +74,7 @@ impl Store {
                 _lock: lock,
             }),
             platform,
+            known_holders: Arc::default(),
         })
     }
 
@@ -97,6 +99,19 @@ impl Store {
             .pool
             .database(self.backend_path(id), &backend::SCHEMA, true)
             .write(|_| Ok(()))
+            .await
+    }
+
+    /// The same, for a backend in which only whoever creates something may use it until they share it.
+    pub async fn create_private_backend(
+        &self,
+        id: BackendId,
+        now: Timestamp,
+    ) -> pilvi_model::Result<()> {
+        self.folder
+            .pool
+            .database(self.backend_path(id), &backend::SCHEMA, true)
+            .write(move |connection| backend::make_private(connection, now))
             .await
     }
 

@@ -14,8 +14,9 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use rusqlite::{Connection, OpenFlags};
@@ -36,7 +37,7 @@ pub struct Limits {
     pub batch_max: usize,
     /// Reads that run at the same time.
     pub reads_max: usize,
-    /// Files with open read connections; a writer thread keeps as many open for itself.
+    /// Connections that write and that are kept open, and as many that read. They hold five descriptors for each.
     pub files_max: NonZeroUsize,
     /// A read that takes longer is stopped.
     pub read_time_max: Duration,
@@ -73,6 +74,22 @@ pub struct Reserve {
 /// Read connections that one file keeps for the next reader.
 const IDLE_READERS_MAX: usize = 4;
 
+/// Prepared statements that one connection keeps.
+const STATEMENTS_MAX: usize = 32;
+/// Pages that one connection keeps, in KiB. The system has them, too; a page costs a microsecond to get from there.
+const CACHE_KIB: i64 = 512;
+/// With more connections than this, none keeps its pages when it rests.
+pub(crate) const WARM_MAX: usize = 16;
+
+/// A read that takes no longer is run where it is asked for. A thread that serves hundreds of requests can spare it.
+const GLANCE: Duration = Duration::from_micros(500);
+/// After a glance that took longer, so many reads of the same file go to other threads at once.
+const DETOUR: u32 = 16;
+/// So long the readers of a file are used without a look at whether it was replaced; its writer looks every time.
+const TRUSTED_FOR: Duration = Duration::from_millis(100);
+/// Steps of SQLite's machine between two looks at the clock: some ten microseconds.
+const STEPS_BETWEEN_LOOKS: i32 = 500;
+
 /// Shared by all [`Database`] handles. The threads end when the last handle is gone.
 #[derive(Clone)]
 pub struct Pool(Arc<Shared>);
@@ -81,12 +98,151 @@ struct Shared {
     limits: Limits,
     writers: Vec<mpsc::Sender<Message>>,
     reads: Arc<Semaphore>,
-    /// A plain mutex: held for a look-up, never across a query or an await.
-    idle_readers: Mutex<IdleReaders>,
+    idle_readers: Arc<IdleReaders>,
     tally: Arc<Tally>,
 }
 
-type IdleReaders = LruCache<PathBuf, Vec<Opened>>;
+/// The connections that nobody reads with at the moment, by file.
+pub(crate) struct IdleReaders {
+    held_max: usize,
+    /// A plain mutex: held for a look-up, never across a query or an await.
+    held: Mutex<Held>,
+}
+
+struct Held {
+    files: LruCache<PathBuf, Readers>,
+    /// How many there are of all files together.
+    count: usize,
+}
+
+impl IdleReaders {
+    pub(crate) fn new(held_max: NonZeroUsize) -> Self {
+        let files = LruCache::unbounded();
+        Self {
+            held_max: held_max.get(),
+            held: Mutex::new(Held { files, count: 0 }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One that has the file open which is at `path` now.
+    fn take(&self, path: &Path, patience: Patience) -> Option<Reader> {
+        let mut held = self.lock();
+        let readers = held.files.get_mut(path)?;
+        if patience == Patience::Little && readers.detour > 0 {
+            readers.detour -= 1;
+            return None;
+        }
+        let reader = readers.idle.pop()?;
+        let is_trusted = readers.looked_at.elapsed() < TRUSTED_FOR;
+        if !is_trusted {
+            readers.looked_at = Instant::now();
+        }
+        held.count -= 1;
+        drop(held);
+        if is_trusted || reader.opened.is_current(path) {
+            return Some(reader);
+        }
+        // The others are no better; whoever has one in use meets this line later.
+        self.forget(path);
+        None
+    }
+
+    fn are_many(&self) -> bool {
+        self.lock().count > WARM_MAX
+    }
+
+    /// Keeps one for the next who reads the file; gives those back for which there is no room.
+    fn keep(&self, path: &Path, reader: Reader, detour: u32) -> Vec<Reader> {
+        let mut held = self.lock();
+        let readers = held.files.get_or_insert_mut_ref(path, || Readers {
+            idle: Vec::new(),
+            detour: 0,
+            looked_at: Instant::now(),
+        });
+        readers.detour = readers.detour.max(detour);
+        if readers.idle.len() >= IDLE_READERS_MAX {
+            return vec![reader];
+        }
+        readers.idle.push(reader);
+        held.count += 1;
+        let mut surplus = Vec::new();
+        while held.count > self.held_max
+            && let Some((_, oldest)) = held.files.pop_lru()
+        {
+            held.count -= oldest.idle.len();
+            surplus.extend(oldest.idle);
+        }
+        surplus
+    }
+
+    /// Closes those of one file.
+    pub(crate) fn forget(&self, path: &Path) {
+        let mut held = self.lock();
+        let forgotten = held.files.pop(path);
+        if let Some(forgotten) = &forgotten {
+            held.count -= forgotten.idle.len();
+        }
+        drop(held);
+    }
+}
+
+/// What is kept for the readers of one file.
+struct Readers {
+    idle: Vec<Reader>,
+    /// So many reads do not even try to run on the thread of their caller.
+    detour: u32,
+    /// When it was last looked whether the path still leads to the file that they have open.
+    looked_at: Instant,
+}
+
+/// How long a reader is willing to hold its thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    Little,
+    Much,
+}
+
+/// A connection that reads, and until when it may.
+pub(crate) struct Reader {
+    opened: Opened,
+    opened_at: Instant,
+    /// In microseconds after `opened_at`.
+    deadline: Arc<AtomicU64>,
+}
+
+impl Reader {
+    fn new(mut connection: Connection, path: &Path) -> Result<Self> {
+        let opened_at = Instant::now();
+        let deadline = Arc::new(AtomicU64::new(u64::MAX));
+        let bound = Arc::clone(&deadline);
+        let is_over = move || micros(opened_at.elapsed()) > bound.load(Ordering::Relaxed);
+        connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_over))?;
+        Ok(Self {
+            opened: Opened::new(connection, path),
+            opened_at,
+            deadline,
+        })
+    }
+
+    /// Runs `query`, which is interrupted when it takes longer than `time_max`.
+    fn run<T>(
+        &self,
+        time_max: Duration,
+        query: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        let deadline = micros(self.opened_at.elapsed() + time_max);
+        self.deadline.store(deadline, Ordering::Relaxed);
+        query(&self.opened.connection)
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
 
 /// A connection and the file that it has open.
 pub(crate) struct Opened {
@@ -103,6 +259,19 @@ impl Opened {
             connection,
             identity: identity(path),
         }
+    }
+
+    /// Whether it was opened while the file could not be written. SQLite shares the index of the write-ahead log among
+    /// all connections of a process, so as long as such a one lives, no new connection can write either.
+    fn is_read_only(&self) -> bool {
+        self.connection.is_readonly("main").unwrap_or(true)
+    }
+
+    /// Gives back the memory that a resting connection can do without.
+    pub(crate) fn cool(&self) -> Result<()> {
+        let mut statement = self.connection.prepare_cached("PRAGMA shrink_memory")?;
+        statement.query([])?.next()?;
+        Ok(())
     }
 
     /// Whether the path still leads to the file that is open. A deleted file would take every write and lose it.
@@ -139,6 +308,28 @@ pub struct File {
     pub schema: &'static Schema,
     /// A file that is missing is made; otherwise a missing file is an error.
     pub create: bool,
+    changes: AtomicU64,
+}
+
+impl File {
+    pub(crate) fn new(path: PathBuf, schema: &'static Schema, create: bool) -> Self {
+        Self {
+            path,
+            schema,
+            create,
+            changes: AtomicU64::new(0),
+        }
+    }
+
+    /// How many transactions were run on the file through this handle. It grows before anybody hears of the end of one,
+    /// so what was read when it stood where it stands now still holds, as far as this handle can tell.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn count_change(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
 }
 
 impl Pool {
@@ -146,9 +337,15 @@ impl Pool {
         let mut writers = Vec::with_capacity(limits.writers);
         let tally = Arc::new(Tally::default());
         let space = Arc::new(Space::new(limits.disk_reserve));
+        let idle_readers = Arc::new(IdleReaders::new(limits.files_max));
         for number in 0..limits.writers {
             let (sender, receiver) = mpsc::channel(limits.queue_max);
-            let thread = writer::Thread::new(&limits, Arc::clone(&space), Arc::clone(&tally));
+            let thread = writer::Thread::new(
+                &limits,
+                Arc::clone(&idle_readers),
+                Arc::clone(&space),
+                Arc::clone(&tally),
+            );
             std::thread::Builder::new()
                 .name(format!("store-writer-{number}"))
                 .spawn(move || thread.run(receiver))
@@ -161,7 +358,7 @@ impl Pool {
         }
         Ok(Self(Arc::new(Shared {
             reads: Arc::new(Semaphore::new(limits.reads_max)),
-            idle_readers: Mutex::new(LruCache::new(limits.files_max)),
+            idle_readers,
             writers,
             limits,
             tally,
@@ -176,11 +373,7 @@ impl Pool {
     pub fn database(&self, path: PathBuf, schema: &'static Schema, create: bool) -> Database {
         Database {
             pool: self.clone(),
-            file: Arc::new(File {
-                path,
-                schema,
-                create,
-            }),
+            file: Arc::new(File::new(path, schema, create)),
         }
     }
 
@@ -189,13 +382,6 @@ impl Pool {
         file.path.hash(&mut hasher);
         let index = usize::try_from(hasher.finish() % self.0.writers.len() as u64).unwrap_or(0);
         &self.0.writers[index]
-    }
-
-    fn idle_readers(&self) -> std::sync::MutexGuard<'_, IdleReaders> {
-        self.0
-            .idle_readers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -261,11 +447,17 @@ impl Database {
     }
 
     /// Runs `query` on a read-only connection that sees everything committed before the call.
+    ///
+    /// Most reads take microseconds, less than it takes to wake another thread, so `query` is first run here, with
+    /// little time. When that is not enough it is run once more, on a thread that may take long.
     pub async fn read<T, F>(&self, query: F) -> pilvi_model::Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Send + 'static,
     {
+        if let Some(result) = self.glance(&query) {
+            return Ok(result?);
+        }
         let permit = Arc::clone(&self.pool.0.reads)
             .acquire_owned()
             .await
@@ -278,29 +470,54 @@ impl Database {
         Ok(outcome.await.map_err(pilvi_model::Error::internal)??)
     }
 
+    /// Runs a query on the thread of the caller. `None`: it needs more time, or there is no connection yet, or the
+    /// last glances at this file took too long, be it for the disk or for what was asked.
+    fn glance<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Option<Result<T>> {
+        let reader = self
+            .pool
+            .0
+            .idle_readers
+            .take(&self.file.path, Patience::Little)?;
+        let started = Instant::now();
+        let result = reader.run(GLANCE, query);
+        let late = started.elapsed() > GLANCE;
+        let stopped = late && result.as_ref().is_err_and(Error::is_interruption);
+        let result = self.finish_read(reader, result, if late { DETOUR } else { 0 });
+        (!stopped).then_some(result)
+    }
+
     fn read_blocking<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let mut reader = match self.take_idle_reader() {
+        let reader = match self
+            .pool
+            .0
+            .idle_readers
+            .take(&self.file.path, Patience::Much)
+        {
             Some(reader) => reader,
             None => self.open_reader()?,
         };
-        let deadline = std::time::Instant::now() + self.pool.0.limits.read_time_max;
-        reader
-            .connection
-            .progress_handler(10_000, Some(move || std::time::Instant::now() > deadline))?;
-        let result = query(&reader.connection).map_err(|error| error.at(&self.file.path));
-        if !result.as_ref().is_err_and(Error::spoils_connection) {
-            self.keep_reader(reader);
+        let result = reader.run(self.pool.0.limits.read_time_max, query);
+        self.finish_read(reader, result, 0)
+    }
+
+    fn finish_read<T>(&self, reader: Reader, result: Result<T>, detour: u32) -> Result<T> {
+        let result = result.map_err(|error| error.at(&self.file.path));
+        let is_spoiled = result.as_ref().is_err_and(Error::spoils_connection);
+        let is_fit =
+            |reader: &Reader| !self.pool.0.idle_readers.are_many() || reader.opened.cool().is_ok();
+        if !is_spoiled && is_fit(&reader) {
+            self.keep_reader(reader, detour);
         }
         result
     }
 
     /// Opens a connection that reads. A file of an older format is first brought up to date by its writer.
-    fn open_reader(&self) -> Result<Opened> {
+    fn open_reader(&self) -> Result<Reader> {
         let connection = open_reader(&self.file)?;
         if format_of(&connection).map_err(|error| error.at(&self.file.path))?
             == self.file.schema.steps.len()
         {
-            return Ok(Opened::new(connection, &self.file.path));
+            return Reader::new(connection, &self.file.path);
         }
         let (operation, reply) = Operation::prepare(|_| Ok(()));
         let message = Message::Write {
@@ -313,28 +530,22 @@ impl Database {
             .blocking_send(message)
             .map_err(|_| Error::Stopped)?;
         reply.blocking_recv().map_err(|_| Error::Stopped)??;
-        Ok(Opened::new(open_reader(&self.file)?, &self.file.path))
+        Reader::new(open_reader(&self.file)?, &self.file.path)
     }
 
-    fn take_idle_reader(&self) -> Option<Opened> {
-        let reader = self
-            .pool
-            .idle_readers()
-            .get_mut(&self.file.path)
-            .and_then(Vec::pop)?;
-        if reader.is_current(&self.file.path) {
-            return Some(reader);
+    /// Keeps a reader for the next who reads this file.
+    fn keep_reader(&self, reader: Reader, detour: u32) {
+        if reader.opened.is_read_only() {
+            return;
         }
-        // The others are no better; whoever has one in use meets this line later.
-        self.pool.idle_readers().pop(&self.file.path);
-        None
-    }
-
-    fn keep_reader(&self, reader: Opened) {
-        let mut idle = self.pool.idle_readers();
-        let readers = idle.get_or_insert_mut(self.file.path.clone(), Vec::new);
-        if readers.len() < IDLE_READERS_MAX {
-            readers.push(reader);
+        let path = &self.file.path;
+        let surplus = self.pool.0.idle_readers.keep(path, reader, detour);
+        if !surplus.is_empty() {
+            // The last connection to a file waits for the disk when it is closed. That is for a thread that may wait.
+            let _ = self
+                .pool
+                .writer_of(&self.file)
+                .try_send(Message::Drop(surplus));
         }
     }
 
@@ -351,7 +562,7 @@ impl Database {
             .await
             .map_err(|_| Error::Stopped)?;
         closed.await.map_err(|_| Error::Stopped)?;
-        self.pool.idle_readers().pop(&self.file.path);
+        self.pool.0.idle_readers.forget(&self.file.path);
         Ok(())
     }
 }
@@ -411,7 +622,10 @@ fn open(file: &File, flags: OpenFlags) -> Result<Connection> {
     connection
         .busy_timeout(Duration::from_secs(5))
         .map_err(fail)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection
+        .pragma_update(None, "cache_size", -CACHE_KIB)
+        .map_err(fail)?;
     crate::query::register(&connection).map_err(fail)?;
     Ok(connection)
 }

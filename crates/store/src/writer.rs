@@ -1,5 +1,6 @@
 //! The loop of one writer thread: take what waits, one transaction per file, answer after the commit.
 
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, Result};
-use crate::pool::{File, Limits, Opened, WriteCounts, open_writer};
+use crate::pool::{File, IdleReaders, Limits, Opened, Reader, WARM_MAX, WriteCounts, open_writer};
 use crate::space::Space;
 
 pub(crate) enum Message {
@@ -23,6 +24,8 @@ pub(crate) enum Message {
         path: PathBuf,
         done: oneshot::Sender<()>,
     },
+    /// Closes connections on a thread that may wait for the disk.
+    Drop(Vec<Reader>),
 }
 
 /// What an operation needs of the disk.
@@ -134,15 +137,22 @@ impl Tally {
 pub(crate) struct Thread {
     batch_max: usize,
     connections: LruCache<PathBuf, Opened>,
+    readers: Arc<IdleReaders>,
     space: Arc<Space>,
     tally: Arc<Tally>,
 }
 
 impl Thread {
-    pub(crate) fn new(limits: &Limits, space: Arc<Space>, tally: Arc<Tally>) -> Self {
+    pub(crate) fn new(
+        limits: &Limits,
+        readers: Arc<IdleReaders>,
+        space: Arc<Space>,
+        tally: Arc<Tally>,
+    ) -> Self {
         Self {
             batch_max: limits.batch_max,
-            connections: LruCache::new(limits.files_max),
+            connections: LruCache::new(share_of(limits)),
+            readers,
             space,
             tally,
         }
@@ -171,7 +181,7 @@ impl Thread {
         if batch.operations.is_empty() {
             return;
         }
-        let opened = match opened(&mut self.connections, &batch.file) {
+        let opened = match opened(&mut self.connections, &self.readers, &batch.file) {
             Ok(opened) => opened,
             Err(error) => return refuse(batch.into_operations(), error),
         };
@@ -185,23 +195,36 @@ impl Thread {
             };
             spoiled |= transaction.run(&mut waiting);
         }
-        if spoiled {
+        let is_many = self.connections.len() > WARM_MAX;
+        let opened = self.connections.peek(&batch.file.path);
+        if spoiled || (is_many && opened.is_some_and(|opened| opened.cool().is_err())) {
             self.connections.pop(&batch.file.path);
         }
     }
 }
 
+/// How many connections one thread keeps. Files are not spread evenly, so all together are a few more than the limit.
+fn share_of(limits: &Limits) -> NonZeroUsize {
+    let share = limits.files_max.get().div_ceil(limits.writers.max(1));
+    NonZeroUsize::new(share + share / 8).unwrap_or(NonZeroUsize::MIN)
+}
+
 /// The connection to a file, opened when there is none that can be used.
-fn opened<'a>(connections: &'a mut LruCache<PathBuf, Opened>, file: &File) -> Result<&'a Opened> {
+fn opened<'a>(
+    connections: &'a mut LruCache<PathBuf, Opened>,
+    readers: &IdleReaders,
+    file: &File,
+) -> Result<&'a Opened> {
     let open = connections.get(&file.path);
     if open.is_some_and(|opened| !opened.is_current(&file.path)) {
         connections.pop(&file.path);
+        readers.forget(&file.path);
         tracing::error!(
             path = %file.path.display(),
             "a database was deleted or replaced while the server had it open"
         );
     }
-    connections.try_get_or_insert(file.path.clone(), || open_writer(file))
+    connections.try_get_or_insert_ref(&file.path, || open_writer(file))
 }
 
 /// What a thread does in one go.
@@ -227,6 +250,7 @@ impl Round {
                     operation,
                 } => round.add(file, need, operation),
                 Message::Close { path, done } => round.closing = Some((path, done)),
+                Message::Drop(readers) => drop(readers),
             }
             taken += 1;
             next = if round.closing.is_none() && taken < batch_max {
@@ -277,6 +301,7 @@ impl Transaction<'_> {
     fn run(&self, waiting: &mut impl ExactSizeIterator<Item = Box<dyn Work>>) -> bool {
         let mut done = Vec::with_capacity(waiting.len());
         let outcome = self.try_run(waiting, &mut done);
+        self.file.count_change();
         let mut faults = done.iter().filter_map(|operation| operation.fault());
         let spoiled = faults.any(Error::spoils_connection);
         let Err(error) = outcome else {
@@ -302,26 +327,31 @@ impl Transaction<'_> {
         waiting: &mut impl Iterator<Item = Box<dyn Work>>,
         done: &mut Vec<Box<dyn Work>>,
     ) -> Result<()> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.execute("BEGIN IMMEDIATE")?;
         for mut operation in waiting {
             let outcome = self.run_in_savepoint(operation.as_mut());
             done.push(operation);
             outcome?;
         }
-        Ok(self.connection.execute_batch("COMMIT")?)
+        self.execute("COMMIT")
+    }
+
+    /// Runs one of the few statements that every transaction needs.
+    fn execute(&self, sql: &str) -> Result<()> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
     }
 
     fn run_in_savepoint(&self, operation: &mut dyn Work) -> Result<()> {
-        self.connection.execute_batch("SAVEPOINT operation")?;
+        self.execute("SAVEPOINT operation")?;
         operation.run(self.connection, &self.file.path);
         if self.connection.is_autocommit() {
             return Err(Error::rolled_back_by(operation.fault()));
         }
-        let end = match operation.fault() {
-            None => "RELEASE operation",
-            Some(_) => "ROLLBACK TO operation; RELEASE operation",
-        };
-        Ok(self.connection.execute_batch(end)?)
+        if operation.fault().is_some() {
+            self.execute("ROLLBACK TO operation")?;
+        }
+        self.execute("RELEASE operation")
     }
 }
 
@@ -361,14 +391,11 @@ mod tests {
     #[test]
     fn nobody_hears_of_success_before_the_commit() {
         let folder = tempfile::tempdir().unwrap();
-        let file = Arc::new(File {
-            path: folder.path().join("numbers.db"),
-            schema: &SCHEMA,
-            create: true,
-        });
+        let file = Arc::new(File::new(folder.path().join("numbers.db"), &SCHEMA, true));
         let limits = Limits::default();
+        let readers = Arc::new(IdleReaders::new(limits.files_max));
         let space = Arc::new(Space::new(limits.disk_reserve));
-        let mut thread = Thread::new(&limits, space, Arc::default());
+        let mut thread = Thread::new(&limits, readers, space, Arc::default());
         let mut opened = open_writer(&file).unwrap();
         let (committing, begun) = sync_channel(0);
         let (go_on, held) = sync_channel(0);

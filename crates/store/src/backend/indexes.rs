@@ -10,7 +10,7 @@ use pilvi_base::secret::{hex, sha256};
 use pilvi_model::query::{Filter, Sort};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::Backend;
+use super::{Backend, geo};
 use crate::error::Result;
 use crate::query;
 
@@ -35,19 +35,21 @@ impl Backend {
         &self,
         filter: Filter,
         sort: Sort,
-        read: impl FnOnce(&Connection, &query::Compiled) -> Result<T> + Send + 'static,
+        read: impl Fn(&Connection, &query::Compiled) -> Result<T> + Send + 'static,
     ) -> pilvi_model::Result<T> {
         let database = self.database.clone();
         self.database
             .read(move |connection| {
-                let compiled = query::compile(&filter, &sort);
+                let compiled = geo::narrow(connection, &filter, query::compile(&filter, &sort))?;
                 let started = Instant::now();
                 let answer = read(connection, &compiled);
-                if started.elapsed() > SLOW
-                    && let Some(wish) = wish(connection, &filter, &sort)?
-                {
+                if started.elapsed() > SLOW {
                     // When the writer has too much to do already, the next slow query asks again.
-                    database.write_sometime(move |connection| make(connection, &wish));
+                    if let Some(wish) = geo::wish(connection, &filter)? {
+                        database.write_sometime(move |connection| geo::make(connection, &wish));
+                    } else if let Some(wish) = wish(connection, &filter, &sort)? {
+                        database.write_sometime(move |connection| make(connection, &wish));
+                    }
                 }
                 answer
             })

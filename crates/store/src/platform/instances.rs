@@ -83,7 +83,7 @@ impl Store {
                     .prepare_cached(&format!(
                         "SELECT {COLUMNS} FROM instances WHERE id = ? AND state = 'ready'"
                     ))?
-                    .query_row([id], instance_of)
+                    .query_row([&id], instance_of)
                     .optional()?)
             })
             .await
@@ -194,7 +194,7 @@ impl Store {
                     .prepare_cached(
                         "SELECT account FROM instances WHERE id = ? AND state <> 'creating'",
                     )?
-                    .query_row([id], |row| Ok(row.get::<_, Text<_>>(0)?.0))
+                    .query_row([&id], |row| Ok(row.get::<_, Text<_>>(0)?.0))
                     .optional()?)
             })
             .await

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod instances;
+mod known;
 mod persons;
 mod schema;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub use instances::{InstanceChange, InstanceState};
 pub use persons::{FirstRecords, Person};
 pub use tokens::{Holder, NewToken, Token};
 
+pub(crate) use known::KnownHolders;
 pub(crate) use schema::SCHEMA;
 
 use std::fmt::Display;

@@ -46,7 +46,22 @@ pub struct Token {
 
 impl Store {
     /// Who holds the token with this digest.
+    ///
+    /// Every request asks, so what was found is remembered until something is written to the file, but not for long:
+    /// an operator may put another file in its place.
     pub async fn find_token_holder(&self, digest: [u8; 32]) -> Result<Option<Holder>> {
+        let changes = self.platform.file.changes();
+        if let Some(holder) = self.known_holders.recall(&digest, changes) {
+            return Ok(Some(holder));
+        }
+        let holder = self.read_token_holder(digest).await?;
+        if let Some(holder) = &holder {
+            self.known_holders.remember(digest, changes, holder.clone());
+        }
+        Ok(holder)
+    }
+
+    async fn read_token_holder(&self, digest: [u8; 32]) -> Result<Option<Holder>> {
         self.platform
             .read(move |connection| {
                 Ok(connection
