@@ -3,7 +3,7 @@
 //! One table says for every recorded request how it must be answered, or why it cannot be yet. A request without a row
 //! and a row without a request both fail, so nothing is forgotten and nothing rots.
 
-use pilvi_e2e::api::{Backend, Cloud, text};
+use pilvi_e2e::api::{Backend, Cloud, path_of, text};
 use pilvi_e2e::captures::{self, Captured};
 use pilvi_e2e::http::{Connection, Reply, Request};
 use pilvi_e2e::server::Server;
@@ -65,18 +65,31 @@ const QT_LIBRARY: &[Row] = &[
         "/v1/object_types",
         NotYet("schema calls come later; types are made by the first insert"),
     ),
+    ("POST", "/v1/auth/oauth2/token", Replay(signs_in)),
     (
-        "*",
-        "/v1/auth/oauth2/token",
-        NotYet("user logins come with users"),
+        "POST",
+        "/v1/usergroups/<24 hex>/members",
+        Replay(adds_a_member),
     ),
     (
-        "*",
+        "GET",
+        "/v1/usergroups/<24 hex>/members?count=",
+        Replay(counts),
+    ),
+    (
+        "GET",
         "/v1/usergroups/<24 hex>/members*",
-        NotYet("members come with usergroups"),
+        Replay(lists_members),
     ),
-    ("*", "/v1/usergroups*", NotYet("usergroups come with users")),
-    ("*", "/v1/users*", NotYet("users come with access lists")),
+    ("GET", "/v1/usergroups?count=", Replay(counts)),
+    ("GET", "/v1/usergroups*", Replay(lists_groups)),
+    ("POST", "/v1/usergroups", Replay(creates_a_group)),
+    ("PUT", "/v1/usergroups/<24 hex>", Replay(describes_a_group)),
+    ("DELETE", "/v1/usergroups/<24 hex>", Replay(deletes)),
+    ("GET", "/v1/users*", Replay(lists_users)),
+    ("POST", "/v1/users", Replay(registers)),
+    ("PUT", "/v1/users/<24 hex>", Replay(changes_a_user)),
+    ("DELETE", "/v1/users/<24 hex>", Replay(deletes)),
     ("GET", "/v1/search*", NotYet("full-text search comes later")),
     (
         "GET",
@@ -200,10 +213,13 @@ impl World {
     fn new(server: &Server) -> Self {
         let cloud = server.cloud();
         let account_token = account_token(&cloud);
+        let backend = cloud.create_backend("replay");
+        // Whom the recorded logins are by.
+        register(&backend, "logintest");
         Self {
             http: server.http,
             account_token,
-            backend: cloud.create_backend("replay"),
+            backend,
             cloud,
         }
     }
@@ -240,6 +256,14 @@ impl World {
             if name == "Enginio-Backend-Id" {
                 value.clone_from(&self.backend.id);
             }
+            // The token of whoever was signed in before.
+            if name == "Authorization" && value == "Bearer <24 hex>" {
+                "Bearer 51cdbc08989e975ec300772a".clone_into(value);
+            }
+        }
+        if captured.method == "POST" && captured.target.ends_with("/members") {
+            let user = register(&self.backend, "member");
+            captured.body = captured.body.replace("<24 hex>", &text(&user, "/id"));
         }
         captured
     }
@@ -259,14 +283,42 @@ impl World {
     /// An object of the type that the target names, for a request that needs one.
     #[track_caller]
     fn existing_object(&self, captured: &Captured) -> Value {
-        let object_type = captured
-            .target
-            .split('/')
-            .nth(3)
-            .expect("a target with an id names its type");
-        self.backend
-            .create(object_type, &json!({"title": "before", "kept": true}))
+        let mut segments = captured.target.split('/').skip(2);
+        let collection = segments.next().expect("a target names its collection");
+        match collection {
+            "users" => register(&self.backend, "before"),
+            "usergroups" => self.group_with_a_member(),
+            _ => {
+                let name = segments.next().expect("a target with an id names its type");
+                self.backend
+                    .create(name, &json!({"title": "before", "kept": true}))
+            }
+        }
     }
+
+    #[track_caller]
+    fn group_with_a_member(&self) -> Value {
+        let create = Request::post("/v1/usergroups").json(&json!({"name": "before", "kept": true}));
+        let group = self.backend.send(create).must_be(201);
+        let user = register(&self.backend, "in the group");
+        let add = Request::post(format!("{}/members", path_of(&group))).json(&user);
+        self.backend.send(add).must_be(201);
+        group
+    }
+}
+
+/// Makes a user whose password is the name. A name that is taken already gets a number.
+#[track_caller]
+fn register(backend: &Backend, name: &str) -> Value {
+    let count = backend.send(Request::get("/v1/users?count=")).must_be(200);
+    let name = match name {
+        "logintest" => name.to_owned(),
+        name => format!("{name} {}", count["count"]),
+    };
+    let user = json!({"username": name, "password": name, "kept": true});
+    backend
+        .send(Request::post("/v1/users").json(&user))
+        .must_be(201)
 }
 
 /// The account token of an account; made where there is none, as the Ruby client does.
@@ -417,6 +469,115 @@ fn updates(replayed: &Replayed<'_>) {
     assert!(
         text(&updated, "/updatedAt") > text(before, "/updatedAt"),
         "updatedAt grows strictly"
+    );
+}
+
+fn signs_in(replayed: &Replayed<'_>) {
+    let reply = replayed.must_be(200);
+    let data = &reply["enginio_data"];
+    shape::object(&data["user"], "users", &json!({"username": "logintest"}));
+    assert_eq!(data["usergroups"], json!([]));
+    for key in ["access_token", "refresh_token"] {
+        assert!(!text(&reply, &format!("/{key}")).is_empty());
+    }
+}
+
+fn registers(replayed: &Replayed<'_>) {
+    let mut sent = replayed.sent();
+    if sent == json!({}) {
+        let blank = "can't be blank";
+        let fault =
+            |name: &str| json!({"message": blank, "property": name, "reason": "ValidationFailed"});
+        let faults = [fault("username"), fault("password")];
+        assert_eq!(replayed.must_be(400), json!({ "errors": faults }));
+        return;
+    }
+    let created = replayed.must_be(201);
+    let sent = sent.as_object_mut().expect("a user is an object");
+    assert!(sent.remove("password").is_some() && created.get("password").is_none());
+    shape::object(&created, "users", &json!(sent));
+}
+
+fn changes_a_user(replayed: &Replayed<'_>) {
+    let (sent, changed) = (replayed.sent(), replayed.must_be(200));
+    let before = replayed.object.as_ref().expect("there is a user to change");
+    for key in ["id", "objectType", "username", "kept", "creator"] {
+        assert_eq!(changed[key], before[key], "{key}");
+    }
+    assert!(changed.get("password").is_none());
+    if let Some(email) = sent.get("email") {
+        assert_eq!(&changed["email"], email);
+    }
+    if let Some(password) = sent.get("password").and_then(Value::as_str) {
+        let name = text(&changed, "/username").replace(' ', "%20");
+        let login = format!("grant_type=password&username={name}&password={password}");
+        let login = Request::post("/v1/auth/oauth2/token").body(login);
+        replayed.world.backend.send(login).must_be(200);
+    }
+}
+
+fn lists_users(replayed: &Replayed<'_>) {
+    let reply = replayed.must_be(200);
+    let users = shape::results(&reply);
+    assert!(!users.is_empty(), "{reply}");
+    for user in users {
+        shape::object(user, "users", &json!({}));
+        assert!(user.get("password").is_none());
+    }
+    if replayed.captured.target.contains("?q=") {
+        let filter = json!({"username": "logintest"});
+        assert_eq!(shape::list(&reply, &filter).len(), 1);
+        assert_eq!(users[0]["username"], "logintest");
+    }
+    if replayed.captured.target.contains("limit=1") {
+        assert_eq!(users.len(), 1);
+    }
+}
+
+fn creates_a_group(replayed: &Replayed<'_>) {
+    shape::object(&replayed.must_be(201), "usergroups", &replayed.sent());
+}
+
+fn describes_a_group(replayed: &Replayed<'_>) {
+    let (sent, changed) = (replayed.sent(), replayed.must_be(200));
+    let before = replayed
+        .object
+        .as_ref()
+        .expect("there is a group to change");
+    assert_eq!(
+        (&changed["id"], &changed["kept"]),
+        (&before["id"], &json!(true))
+    );
+    assert_eq!(changed["description"], sent["description"]);
+}
+
+fn lists_groups(replayed: &Replayed<'_>) {
+    let reply = replayed.must_be(200);
+    for group in shape::results(&reply) {
+        shape::object(group, "usergroups", &json!({}));
+    }
+    if replayed.captured.target.contains("?q=") {
+        shape::list(&reply, &json!({"name": "usergroup"}));
+    }
+}
+
+/// The client checks that it gets the user.
+fn adds_a_member(replayed: &Replayed<'_>) {
+    shape::object(&replayed.must_be(201), "users", &json!({"kept": true}));
+}
+
+fn lists_members(replayed: &Replayed<'_>) {
+    let reply = replayed.must_be(200);
+    let members = shape::list(&reply, &json!({}));
+    assert_eq!(members.len(), 1, "{reply}");
+    shape::object(&members[0], "users", &json!({"kept": true}));
+}
+
+fn counts(replayed: &Replayed<'_>) {
+    let reply = replayed.must_be(200);
+    assert!(
+        reply["count"].is_u64() && reply.get("results").is_none(),
+        "{reply}"
     );
 }
 

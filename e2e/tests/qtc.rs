@@ -63,6 +63,25 @@ fn the_eds_class_stores_finds_and_removes() {
 }
 
 #[test]
+fn the_eds_class_acts_for_users_in_groups() {
+    let Some(options) = reachable_by_qtc(Options::demo()) else {
+        return;
+    };
+    let server = Server::start(&options);
+    let backend = server.cloud().create_backend("people");
+    let result = node::run(
+        "people.cjs",
+        &[
+            ("ADDRESS", &https_address(&server)),
+            ("NODE_EXTRA_CA_CERTS", server.ca()),
+            ("BACKEND_ID", &backend.id),
+        ],
+    );
+    assert_eq!(result, json!({"users": 0}));
+    server.stop();
+}
+
+#[test]
 fn the_mws_class_hears_what_is_sent_over_tls() {
     let Some(options) = reachable_by_qtc(Options::demo()) else {
         return;

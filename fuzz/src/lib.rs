@@ -10,6 +10,7 @@
 //!
 //! Read a target first, such as [`heads`]: its module says what is promised.
 
+pub mod access;
 pub mod chunks;
 pub mod content_range;
 pub mod coverage;
@@ -24,6 +25,7 @@ mod pieces;
 pub mod query;
 mod random;
 mod table;
+pub mod tokens;
 mod watch;
 
 pub use random::Random;
@@ -42,7 +44,13 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 7] = [
+    Target {
+        name: "access",
+        check: access::check,
+        make: access::make,
+        short_runs: 30_000,
+    },
     Target {
         name: "chunks",
         check: chunks::check,
@@ -72,6 +80,12 @@ pub const TARGETS: [Target; 5] = [
         check: query::check,
         make: query::make,
         short_runs: 20_000,
+    },
+    Target {
+        name: "tokens",
+        check: tokens::check,
+        make: tokens::make,
+        short_runs: 30_000,
     },
 ];
 

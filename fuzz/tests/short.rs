@@ -14,6 +14,11 @@ use pilvi_fuzz::{TARGETS, Target, files};
 const TIME_MAX: Duration = Duration::from_secs(120);
 
 #[test]
+fn access_lists_keep_their_promises() {
+    run("access");
+}
+
+#[test]
 fn chunks_keep_their_promises() {
     run("chunks");
 }
@@ -36,6 +41,11 @@ fn heads_keep_their_promises() {
 #[test]
 fn queries_keep_their_promises() {
     run("query");
+}
+
+#[test]
+fn token_requests_keep_their_promises() {
+    run("tokens");
 }
 
 #[test]

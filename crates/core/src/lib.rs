@@ -1,17 +1,25 @@
-//! What the services share: who a token belongs to, which instances there are, how one comes and goes, and how Pilvi
-//! calls out.
+//! What the services share: who a token belongs to, which instances there are, how one comes and goes, how Pilvi calls
+//! out and mails, and how the passwords of app users are kept and guessing at them is slowed.
 //!
 //! Services never call one another. What one needs of another is a small type or trait in here, wired together by
 //! the binary.
 
+pub mod app_users;
 mod completion;
 mod directory;
 pub mod egress;
 mod identity;
-mod provisioner;
+pub mod mail;
+pub mod passwords;
+pub mod provisioner;
+pub mod throttle;
 
+pub use app_users::{AppUser, AppUsers, Asking};
 pub use completion::complete;
 pub use directory::Directory;
 pub use egress::Egress;
 pub use identity::{Identity, Principal};
+pub use mail::{Mail, Mailer};
+pub use passwords::Passwords;
 pub use provisioner::{Provisioner, Provisioning};
+pub use throttle::Throttle;

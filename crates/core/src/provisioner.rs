@@ -22,18 +22,8 @@ pub trait Provisioner: Send + Sync + 'static {
     /// # Errors
     /// [`pilvi_model::Kind::Invalid`] with properties that begin with `config`.
     fn initial_config(&self, asked: Map<String, Value>) -> Result<Map<String, Value>> {
-        // The hosted platform sized its instances; nothing here has a size, and no client reads one back. Any
-        // other wish is refused, because dropping it in silence could leave open what was to be closed.
-        let unknown = asked
-            .keys()
-            .find(|key| !matches!(key.as_str(), "runtimeSize" | "runtimeType"));
-        match unknown {
-            Some(key) => Err(Error::invalid(
-                format!("config.{key}"),
-                "cannot be set when the instance is created",
-            )),
-            None => Ok(Map::new()),
-        }
+        refuse_unknown(&asked)?;
+        Ok(Map::new())
     }
 
     /// Makes what the service keeps for the instance. Until it returns nobody can reach the instance.
@@ -42,4 +32,20 @@ pub trait Provisioner: Send + Sync + 'static {
     /// Removes all that the service keeps for the instance and lets go of its clients, who already cannot find
     /// it any more.
     fn remove<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a>;
+}
+
+/// Refuses what no instance can be asked for. The hosted platform sized its instances; nothing here has a size, and no
+/// client reads one back. Any other wish is refused, because dropping it in silence could leave open what was to be
+/// closed.
+pub fn refuse_unknown(asked: &Map<String, Value>) -> Result<()> {
+    let unknown = asked
+        .keys()
+        .find(|key| !matches!(key.as_str(), "runtimeSize" | "runtimeType"));
+    match unknown {
+        Some(key) => Err(Error::invalid(
+            format!("config.{key}"),
+            "cannot be set when the instance is created",
+        )),
+        None => Ok(()),
+    }
 }

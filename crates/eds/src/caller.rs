@@ -5,9 +5,9 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use pilvi_base::Secret;
-use pilvi_model::{BackendId, Error, Instance, Provider, RequestId, Result};
+use pilvi_model::{Asker, BackendId, Error, Instance, Provider, RequestId, Result};
 use pilvi_store::Backend;
-use pilvi_store::backend::Origin;
+use pilvi_store::backend::Author;
 use pilvi_web::{Arrival, Refusal, Scheme, bearer};
 
 use crate::Eds;
@@ -16,36 +16,44 @@ use crate::Eds;
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub backend: Backend,
-    pub rights: Rights,
+    pub asker: Asker,
     pub request: RequestId,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rights {
-    /// Nobody in particular.
-    Anonymous,
-    /// Holds the backend's security token, or the token of the account that owns it: no access list stops them.
-    Admin,
+/// The backend that a request concerns, whoever sent it: for calls that bring their credentials in another way and
+/// must not look at those in the headers (`eds.md` §8.1).
+#[derive(Clone, Debug)]
+pub(crate) struct Tenant {
+    pub backend: Backend,
+    pub arrival: Arrival,
 }
 
 impl Caller {
     /// Only for whoever holds the security token.
     pub(crate) fn require_admin(&self) -> Result<()> {
-        match self.rights {
-            Rights::Admin => Ok(()),
-            Rights::Anonymous => Err(Error::unauthenticated(
-                "this needs the backend's security token; send it as `Authorization: Bearer TOKEN`",
-            )),
-        }
+        self.asker.require_admin()
     }
 
-    /// What the outbox remembers of this request.
-    pub(crate) fn origin(&self, eds: &Eds) -> Origin {
-        Origin {
+    /// Who writes, and when.
+    pub(crate) fn author(&self, eds: &Eds) -> Author {
+        Author {
+            asker: self.asker.clone(),
             request: self.request.clone(),
-            user: None,
             at: eds.now(),
         }
+    }
+}
+
+impl FromRequestParts<Eds> for Tenant {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, eds: &Eds) -> Result<Self, Refusal> {
+        let Ok(arrival) = Arrival::from_request_parts(parts, eds).await;
+        let (id, _) = backend(&parts.headers, eds).await?;
+        Ok(Self {
+            backend: eds.0.store.backend(id),
+            arrival,
+        })
     }
 }
 
@@ -55,10 +63,11 @@ impl FromRequestParts<Eds> for Caller {
     async fn from_request_parts(parts: &mut Parts, eds: &Eds) -> Result<Self, Refusal> {
         let Ok(arrival) = Arrival::from_request_parts(parts, eds).await;
         let (id, instance) = backend(&parts.headers, eds).await?;
-        let rights = rights(&parts.headers, eds, &instance).await?;
+        let backend = eds.0.store.backend(id);
+        let asker = asker(&parts.headers, eds, &instance, &backend).await?;
         Ok(Self {
-            backend: eds.0.store.backend(id),
-            rights,
+            backend,
+            asker,
             request: arrival.request_id,
         })
     }
@@ -89,37 +98,67 @@ async fn backend(headers: &HeaderMap, eds: &Eds) -> Result<(BackendId, std::sync
     Ok((id, instance))
 }
 
-/// A valid master key comes first, then the bearer token; whatever is presented must be valid.
-async fn rights(headers: &HeaderMap, eds: &Eds, instance: &Instance) -> Result<Rights> {
+/// A valid master key comes first, then the bearer token, then the session; whatever is looked at must be valid.
+async fn asker(
+    headers: &HeaderMap,
+    eds: &Eds,
+    instance: &Instance,
+    backend: &Backend,
+) -> Result<Asker> {
     let wrong = |what| {
         Error::unauthenticated(format!(
             "{what} is not valid for this backend, or no longer"
         ))
     };
     if let Some(key) = non_empty(headers, "enginio-backend-masterkey") {
-        let key = strip_bearer(key);
-        return match eds
-            .0
-            .identity
-            .administers(&Secret::new(key), instance)
-            .await?
-        {
-            true => Ok(Rights::Admin),
+        let key = Secret::new(strip_bearer(key));
+        return match eds.0.identity.administers(&key, instance).await? {
+            true => Ok(Asker::Admin),
             false => Err(wrong("the master key")),
         };
     }
     if headers.contains_key(AUTHORIZATION) {
         let token =
             bearer(headers, Scheme::AnyCase).ok_or_else(|| wrong("the Authorization header"))?;
-        return match eds.0.identity.administers(&token, instance).await? {
-            true => Ok(Rights::Admin),
-            false => Err(wrong("the token")),
+        return match known(&token, eds, instance, backend).await? {
+            Some(asker) => Ok(asker),
+            None => Err(wrong("the token")),
         };
     }
-    match non_empty(headers, "enginio-backend-session") {
-        Some(_) => Err(wrong("the session token")),
-        None => Ok(Rights::Anonymous),
+    match session_token(headers) {
+        Some(token) => {
+            let user = signed_in(&Secret::new(token), eds, backend).await?;
+            user.ok_or_else(|| wrong("the session token"))
+        }
+        None => Ok(Asker::Anonymous),
     }
+}
+
+/// Whoever holds a bearer token: an administrator, or a user of the backend.
+async fn known(
+    token: &Secret,
+    eds: &Eds,
+    instance: &Instance,
+    backend: &Backend,
+) -> Result<Option<Asker>> {
+    if eds.0.identity.administers(token, instance).await? {
+        return Ok(Some(Asker::Admin));
+    }
+    signed_in(token, eds, backend).await
+}
+
+/// The user of the backend who holds a token.
+async fn signed_in(token: &Secret, eds: &Eds, backend: &Backend) -> Result<Option<Asker>> {
+    let member = backend.find_session(token.digest(), eds.now()).await?;
+    Ok(member.map(|member| Asker::User {
+        id: member.id,
+        groups: member.groups,
+    }))
+}
+
+/// The token of a session of before OAuth2.
+pub(crate) fn session_token(headers: &HeaderMap) -> Option<&str> {
+    non_empty(headers, "enginio-backend-session")
 }
 
 fn non_empty<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

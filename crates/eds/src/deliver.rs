@@ -387,10 +387,8 @@ fn body(backend: BackendId, payload_as: PayloadAs, delivery: &DueDelivery) -> St
     if payload_as == PayloadAs::String {
         payload = Value::String(payload).to_string();
     }
-    // Until objects have access lists, everybody may read them.
-    format!(
-        "{{\"payload\":{payload},\"receivers\":[{{\"id\":\"*\",\"objectType\":\"aclSubject\"}}]}}"
-    )
+    let receivers = delivery.readers.subjects().to_json();
+    format!("{{\"payload\":{payload},\"receivers\":{receivers}}}")
 }
 
 /// Any 2xx is a delivery; everything else is worth another try.
@@ -456,6 +454,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use http::StatusCode;
+    use pilvi_model::Readers;
     use pilvi_store::backend::Change;
 
     fn delivery(object: u8, outbox: u64) -> DueDelivery {
@@ -469,6 +468,7 @@ mod tests {
             request: "a671f67b4f41c20b53988a6057b32539".to_owned(),
             user: None,
             document: r#"{"id":"x"}"#.to_owned(),
+            readers: Readers::everyone(),
         }
     }
 

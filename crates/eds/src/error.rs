@@ -10,7 +10,8 @@ pub(crate) struct EdsManners;
 const BODY_MAX_BYTES: usize = 2 << 20;
 
 const ALLOWED_HEADERS: &str = "Enginio-Backend-Id, Enginio-Backend-Secret, Enginio-Backend-Session, \
-     Enginio-Backend-MasterKey, Authorization, Content-Type, Content-Range, Accept, X-Request-Id, X-Requested-With";
+     Enginio-Backend-MasterKey, Authorization, Content-Type, Content-Range, Accept, X-Request-Id, X-Requested-With, \
+     Idempotency-Key";
 
 impl Manners for EdsManners {
     fn dress(&self, refusal: &Refusal) -> (StatusCode, Value) {

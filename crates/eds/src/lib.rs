@@ -1,14 +1,28 @@
 //! Enginio Data Storage: objects of any shape behind a REST interface that Qt's old clients speak.
 //!
 //! One [`Eds`] serves all backends; the header `Enginio-Backend-Id` chooses. Start with `routes`: the table of
-//! what there is. `caller` decides who asks, `objects` and `webhooks` hold the rules, `deliver` tells webhooks
-//! what the outbox holds. This crate knows no SQL and no socket.
+//! what there is. `caller` decides who asks, a file for each noun holds the rules, `deliver` tells webhooks what the
+//! outbox holds. Whether somebody may do what they ask for is decided by the store, in the transaction that does it.
+//! This crate knows no SQL and no socket.
 
+mod access;
+mod atomic;
+mod auth;
+mod batch;
 mod caller;
 mod deliver;
 mod error;
+mod include;
 mod objects;
+mod once;
+mod people;
+mod provisioner;
 mod routes;
+#[cfg(test)]
+mod tests;
+mod types;
+mod usergroups;
+mod users;
 mod webhooks;
 mod wire;
 
@@ -16,14 +30,17 @@ use std::sync::Arc;
 
 use pilvi_base::secret::random_bytes;
 use pilvi_base::{Clock, Keyring, TaskGroup};
-use pilvi_core::{Directory, Egress, Identity, Provisioner, Provisioning};
+use pilvi_core::{Directory, Egress, Identity};
+use pilvi_model::Timestamp;
 use pilvi_model::id::IdMaker;
-use pilvi_model::{BackendId, Instance, Provider, Timestamp};
 use pilvi_store::Store;
 use pilvi_web::Site;
 
+pub use auth::form;
 pub use deliver::Deliverer;
 use deliver::Wakes;
+pub use people::People;
+pub use routes::{Membership, ROUTES, Route, Verb, Who};
 
 /// The service. Cloning gives another handle on the same one.
 #[derive(Clone, Debug)]
@@ -38,6 +55,7 @@ struct Parts {
     clock: Clock,
     ids: IdMaker,
     wakes: Wakes,
+    people: People,
 }
 
 impl Eds {
@@ -47,6 +65,7 @@ impl Eds {
         directory: Directory,
         keyring: Keyring,
         clock: Clock,
+        people: People,
     ) -> Self {
         let ids = IdMaker::new(random_bytes());
         Self(Arc::new(Parts {
@@ -57,6 +76,7 @@ impl Eds {
             clock,
             ids,
             wakes: Wakes::default(),
+            people,
         }))
     }
 
@@ -76,23 +96,5 @@ impl Eds {
 
     fn now(&self) -> Timestamp {
         self.0.clock.now().into()
-    }
-}
-
-/// A backend's file comes and goes with its instance.
-impl Provisioner for Eds {
-    fn provider(&self) -> Provider {
-        Provider::Eds
-    }
-
-    fn create<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
-        Box::pin(async move { self.0.store.create_backend(instance.id.parse()?).await })
-    }
-
-    fn remove<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
-        Box::pin(async move {
-            let backend: BackendId = instance.id.parse()?;
-            self.0.store.delete_backend(backend).await
-        })
     }
 }

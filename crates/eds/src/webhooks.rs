@@ -16,9 +16,9 @@ use crate::caller::Caller;
 /// What a GET shows in place of a header's value. Sending it back keeps the value.
 pub(crate) const MASK: &str = "********";
 
-const HEADERS_MAX: usize = 20;
+pub(crate) const HEADERS_MAX: usize = 20;
 const HEADER_VALUE_MAX_BYTES: usize = 4096;
-const TYPES_MAX: usize = 100;
+pub(crate) const TYPES_MAX: usize = 100;
 
 /// Headers that say how the request itself is sent, which is not for a webhook to decide.
 const RESERVED_HEADERS: [&str; 8] = [

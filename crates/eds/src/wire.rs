@@ -5,10 +5,12 @@ use pilvi_store::backend::{Change, Delivery};
 use pilvi_web::Reply;
 use serde_json::{Map, Value, json};
 
+use crate::include::Listed;
 use crate::webhooks::{MASK, Webhook};
 
 /// The envelope of a list (`eds.md` §5.2). Objects are stored as they are sent, so they are only strung together.
-pub(crate) fn list(echo: &Value, results: &[String]) -> Reply {
+/// `next` is an addition: it is there when another page may follow.
+pub(crate) fn list(echo: &Value, Listed { results, next }: &Listed) -> Reply {
     let size = results.iter().map(|text| text.len() + 1).sum::<usize>();
     let mut text = String::with_capacity(size + 256);
     text.push_str("{\"query\":");
@@ -20,7 +22,14 @@ pub(crate) fn list(echo: &Value, results: &[String]) -> Reply {
         }
         text.push_str(result);
     }
-    text.push_str("]}");
+    text.push(']');
+    if let Some(next) = next {
+        // A cursor has nothing that JSON would escape.
+        text.push_str(",\"next\":\"");
+        text.push_str(next);
+        text.push('"');
+    }
+    text.push('}');
     Reply::raw(StatusCode::OK, text)
 }
 

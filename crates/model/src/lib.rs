@@ -4,6 +4,7 @@
 //! again. The rules of Enginio Data Storage's query language live in [`query`]; its evaluator is the
 //! specification that every SQL dialect is held to.
 
+pub mod access;
 pub mod content_range;
 pub mod error;
 pub mod id;
@@ -12,11 +13,14 @@ pub mod object;
 pub mod object_type;
 pub mod query;
 pub mod timestamp;
+pub mod update;
+pub mod wrapper;
 
+pub use access::{AccessChange, AccessList, Asker, Permission, Readers, Subject};
 pub use content_range::ContentRange;
 pub use error::{Error, FieldError, Kind, Result};
 pub use id::{AccountId, BackendId, GatewayId, ObjectId, PersonId, RequestId, WebhookId};
 pub use instance::{Instance, Provider};
-pub use object::{Object, Properties};
+pub use object::{Object, Properties, Writers};
 pub use object_type::ObjectType;
 pub use timestamp::Timestamp;

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::{Error, FieldError, ObjectId, ObjectType, Result, Timestamp};
+use crate::update::Update;
+use crate::{Error, FieldError, ObjectId, ObjectType, Result, Timestamp, wrapper};
 
 /// The properties that only the server writes; a client that sends them back is not heard (`eds.md` §4.1).
 pub const SYSTEM_PROPERTIES: [&str; 6] = [
@@ -28,6 +29,32 @@ pub struct Object {
     pub text: String,
 }
 
+/// The signed-in users who created an object and wrote it last. Nobody stands for anonymous callers and
+/// administrators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Writers {
+    pub creator: Option<ObjectId>,
+    pub updater: Option<ObjectId>,
+}
+
+impl Writers {
+    /// Both at once: what a new object starts with.
+    pub fn both(writer: Option<ObjectId>) -> Self {
+        Self {
+            creator: writer,
+            updater: writer,
+        }
+    }
+
+    /// After a write by `updater`. Who is unknown takes no name away.
+    fn then(self, updater: Option<ObjectId>) -> Self {
+        Self {
+            updater: updater.or(self.updater),
+            ..self
+        }
+    }
+}
+
 /// A user's own properties: checked, and without system properties.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Properties(Map<String, Value>);
@@ -45,8 +72,10 @@ impl Properties {
             map.shift_remove(name);
         }
         let mut faults = Vec::new();
-        for (name, value) in &map {
-            if let Err(message) = check_name(name).and_then(|()| check_value(value, 1)) {
+        for (name, value) in &mut map {
+            let checked = check_name(name).and_then(|()| check_value(value, 1));
+            let opened = checked.and_then(|()| wrapper::open_all(value.take()));
+            if let Err(message) = opened.map(|opened| *value = opened) {
                 faults.push(FieldError {
                     property: name.chars().take(100).collect(),
                     message,
@@ -60,11 +89,22 @@ impl Properties {
         }
     }
 
-    /// A partial update: what `changes` names is set, nested values whole; all else stays (`eds.md` §4.4).
+    /// A partial update: what `changes` names is set, nested values whole; all else stays (`eds.md` §4.4). An
+    /// expanded object goes back to the reference that it stands for (§6).
     #[must_use]
-    pub fn updated_by(mut self, changes: Self) -> Self {
+    pub fn updated_by(mut self, mut changes: Self) -> Self {
+        for (name, value) in &mut changes.0 {
+            if let Some(stored) = self.0.get(name) {
+                wrapper::reduce_expanded(stored, value);
+            }
+        }
         self.0.extend(changes.0);
         self
+    }
+
+    /// The properties after an atomic update (`eds.md` §17).
+    pub fn after(&self, update: &Update) -> Result<Self> {
+        update.apply(&self.0).map(Self)
     }
 
     pub fn as_map(&self) -> &Map<String, Value> {
@@ -80,31 +120,83 @@ impl Object {
         now: Timestamp,
         properties: &Properties,
     ) -> Self {
-        Self::compose(id, object_type, now, now, properties)
+        Self::create_by(id, object_type, now, Writers::default(), properties)
     }
 
-    /// The object after an update; `updatedAt` strictly grows, whatever the clock says.
+    /// A new object with a creator and an updater.
+    pub fn create_by(
+        id: ObjectId,
+        object_type: ObjectType,
+        now: Timestamp,
+        writers: Writers,
+        properties: &Properties,
+    ) -> Self {
+        Self::compose(id, object_type, (now, now), writers, properties)
+    }
+
+    /// The object after an update by nobody in particular.
     pub fn update(&self, now: Timestamp, changes: Properties) -> Result<Self> {
+        self.update_by(now, None, changes)
+    }
+
+    /// The object after an update; `updatedAt` strictly grows, whatever the clock says, and whoever is known becomes
+    /// the updater.
+    pub fn update_by(
+        &self,
+        now: Timestamp,
+        updater: Option<ObjectId>,
+        changes: Properties,
+    ) -> Result<Self> {
+        let (writers, properties) = self.parts()?;
+        Ok(self.written_again(now, writers.then(updater), &properties.updated_by(changes)))
+    }
+
+    /// The object with these properties in the place of its own.
+    pub fn rewrite(
+        &self,
+        now: Timestamp,
+        updater: Option<ObjectId>,
+        properties: &Properties,
+    ) -> Result<Self> {
+        let (writers, _) = self.parts()?;
+        Ok(self.written_again(now, writers.then(updater), properties))
+    }
+
+    fn written_again(&self, now: Timestamp, writers: Writers, properties: &Properties) -> Self {
         let now = now.max(Timestamp::from_millis(self.updated_at.as_millis() + 1));
-        let properties = self.properties()?.updated_by(changes);
-        Ok(Self::compose(
+        let object_type = self.object_type.clone();
+        Self::compose(
             self.id,
-            self.object_type.clone(),
-            self.created_at,
-            now,
-            &properties,
-        ))
+            object_type,
+            (self.created_at, now),
+            writers,
+            properties,
+        )
+    }
+
+    /// Who created the object and who wrote it last, as far as that is known.
+    pub fn writers(&self) -> Result<Writers> {
+        Ok(self.parts()?.0)
     }
 
     /// The user's own properties, read back from the text.
     pub fn properties(&self) -> Result<Properties> {
+        Ok(self.parts()?.1)
+    }
+
+    fn parts(&self) -> Result<(Writers, Properties)> {
         let Value::Object(mut map) = self.to_json()? else {
             return Err(Error::internal("a stored object is not a JSON object"));
+        };
+        let writer = |name: &str| map.get(name)?.get("id")?.as_str()?.parse().ok();
+        let writers = Writers {
+            creator: writer("creator"),
+            updater: writer("updater"),
         };
         for name in SYSTEM_PROPERTIES {
             map.shift_remove(name);
         }
-        Ok(Properties(map))
+        Ok((writers, Properties(map)))
     }
 
     pub fn to_json(&self) -> Result<Value> {
@@ -114,8 +206,8 @@ impl Object {
     fn compose(
         id: ObjectId,
         object_type: ObjectType,
-        created_at: Timestamp,
-        updated_at: Timestamp,
+        (created_at, updated_at): (Timestamp, Timestamp),
+        writers: Writers,
         properties: &Properties,
     ) -> Self {
         // None of these texts holds anything that JSON would escape.
@@ -124,6 +216,13 @@ impl Object {
             created_at.to_millis_text(),
             updated_at.to_millis_text()
         );
+        for (name, writer) in [("creator", writers.creator), ("updater", writers.updater)] {
+            if let Some(id) = writer {
+                text.push_str(&format!(
+                    r#","{name}":{{"id":"{id}","objectType":"users"}}"#
+                ));
+            }
+        }
         let own = serde_json::to_string(&properties.0).expect("JSON values can be written as JSON");
         text.push_str(if properties.0.is_empty() { "" } else { "," });
         text.push_str(&own[1..]);
@@ -146,7 +245,7 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_value(value: &Value, depth: usize) -> Result<(), String> {
+pub(crate) fn check_value(value: &Value, depth: usize) -> Result<(), String> {
     if depth > DEPTH_MAX {
         return Err(format!("nests deeper than {DEPTH_MAX} levels"));
     }
@@ -226,6 +325,40 @@ mod tests {
         assert_eq!(json["done"], Value::Null);
         assert_eq!(json["nested"], json!({"a": 3}));
         assert!(json.get("creator").is_none());
+    }
+
+    #[test]
+    fn the_creator_stays_and_the_updater_is_the_last_who_is_known() {
+        let [first, second] = [1, 2].map(|byte| ObjectId::from_bytes([byte; 12]));
+        let now = Timestamp::from_millis(1_372_437_512_369);
+        let kind = ObjectType::custom("todos").unwrap();
+        let made = Object::create_by(
+            first,
+            kind,
+            now,
+            Writers::both(Some(first)),
+            &properties(json!({"a": 1})),
+        );
+        let reference = |id: ObjectId| json!({"id": id.to_string(), "objectType": "users"});
+        let json = made.to_json().unwrap();
+        assert_eq!(json["creator"], reference(first));
+        assert_eq!(json["updater"], reference(first));
+        let sent_back = properties(json.clone());
+        let after = made.update_by(now, Some(second), sent_back).unwrap();
+        let json = after.to_json().unwrap();
+        assert_eq!(json["creator"], reference(first));
+        assert_eq!(json["updater"], reference(second));
+        let by_nobody = after.update(now, properties(json!({"a": 2}))).unwrap();
+        let expected = Writers {
+            creator: Some(first),
+            updater: Some(second),
+        };
+        assert_eq!(by_nobody.writers().unwrap(), expected);
+        let rewritten = by_nobody
+            .rewrite(now, None, &properties(json!({"b": 1})))
+            .unwrap();
+        assert_eq!(rewritten.properties().unwrap(), properties(json!({"b": 1})));
+        assert_eq!(rewritten.writers().unwrap(), expected);
     }
 
     #[test]

@@ -28,6 +28,16 @@ impl ObjectType {
         )))
     }
 
+    /// The users of an app.
+    pub fn users() -> Self {
+        Self("users".to_owned())
+    }
+
+    /// Groups of users.
+    pub fn usergroups() -> Self {
+        Self("usergroups".to_owned())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

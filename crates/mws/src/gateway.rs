@@ -3,11 +3,20 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use pilvi_core::{Directory, Identity};
+use pilvi_base::Secret;
+use pilvi_core::{AppUser, AppUsers, Directory, Identity};
 use pilvi_model::{Error, GatewayId, Instance, Provider, Result};
 use pilvi_web::{Scheme, bearer, has_authorization};
 
 use crate::settings::{Mode, Settings};
+
+/// Whom a gateway asks about those who come.
+#[derive(Clone, Copy)]
+pub(crate) struct Register<'a> {
+    pub(crate) identity: &'a Identity,
+    pub(crate) directory: &'a Directory,
+    pub(crate) users: &'a dyn AppUsers,
+}
 
 /// An MWS instance that exists.
 #[derive(Clone, Debug)]
@@ -27,6 +36,17 @@ pub(crate) enum Act {
     Administer,
 }
 
+impl Act {
+    /// The list of permissions that users need to be in; `None`: no user may.
+    fn list(self) -> Option<&'static str> {
+        match self {
+            Self::Read => Some("read"),
+            Self::Write => Some("write"),
+            Self::Administer => None,
+        }
+    }
+}
+
 impl Gateway {
     pub(crate) async fn find(directory: &Directory, id: &str) -> Result<Self> {
         let unknown = || Error::not_found("there is no such gateway");
@@ -42,27 +62,52 @@ impl Gateway {
         })
     }
 
-    /// Lets the caller pass or says why not, in the order that old clients know.
+    /// Lets the caller pass or says why not, in the order that old clients know. The user is the one behind the token,
+    /// when there is one.
     pub(crate) async fn admit(
         &self,
         act: Act,
         headers: &HeaderMap,
-        identity: &Identity,
-    ) -> Result<()> {
+        register: Register<'_>,
+    ) -> Result<Option<AppUser>> {
         if self.is_open_to_anyone(act) {
-            return Ok(());
+            return Ok(None);
         }
         if !has_authorization(headers) {
             return Err(Error::unauthenticated("Authorization header is required"));
         }
-        let administers = match bearer(headers, Scheme::Exact) {
-            Some(token) => identity.administers(&token, &self.instance).await?,
-            None => false,
+        let denied = || Error::unauthenticated("Access denied");
+        let token = bearer(headers, Scheme::Exact).ok_or_else(denied)?;
+        if register
+            .identity
+            .administers(&token, &self.instance)
+            .await?
+        {
+            return Ok(None);
+        }
+        let user = match act.list() {
+            Some(_) => self.user(&token, register).await?,
+            None => None,
         };
-        if administers {
-            Ok(())
+        let user = user.ok_or_else(denied)?;
+        let settings = self.settings();
+        if act.list().is_some_and(|list| settings.permit(list, &user)) {
+            Ok(Some(user))
         } else {
-            Err(Error::unauthenticated("Access denied"))
+            Err(Error::forbidden("Access denied"))
+        }
+    }
+
+    /// The user of the gateway's backend who holds the token. A backend of another account is none of ours.
+    async fn user(&self, token: &Secret, register: Register<'_>) -> Result<Option<AppUser>> {
+        let Some(backend) = self.settings().users_backend() else {
+            return Ok(None);
+        };
+        let name = backend.to_string();
+        let found = register.directory.find(Provider::Eds, &name).await?;
+        match found.filter(|found| found.account == self.instance.account) {
+            Some(_) => register.users.who(backend, token).await,
+            None => Ok(None),
         }
     }
 

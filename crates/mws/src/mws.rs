@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use pilvi_base::{Clock, TaskGroup};
-use pilvi_core::{Directory, Identity};
-use pilvi_model::{Error, GatewayId, Result};
+use pilvi_base::{Clock, Secret, TaskGroup};
+use pilvi_core::{AppUser, AppUsers, Asking, Directory, Identity};
+use pilvi_model::{BackendId, Error, GatewayId, Result};
 use pilvi_web::Site;
 
 use crate::counters::{Counters, Counts};
 use crate::error::MwsManners;
 use crate::frame;
-use crate::gateway::{Act, Gateway};
+use crate::gateway::{Act, Gateway, Register};
 use crate::hub::{Crew, Hub};
 use crate::limits::Limits;
 use crate::reactor::tally::ReactorCounts;
@@ -39,6 +39,16 @@ pub struct Mws {
     pub(crate) hub: Hub,
     pub(crate) reservations: Reservations,
     pub(crate) counters: Arc<Counters>,
+    users: Arc<dyn AppUsers>,
+}
+
+/// A server without data backends: nobody is a user.
+struct NoUsers;
+
+impl AppUsers for NoUsers {
+    fn who<'a>(&'a self, _: BackendId, _: &'a Secret) -> Asking<'a> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 impl Mws {
@@ -69,9 +79,17 @@ impl Mws {
             limits,
             tasks,
             counters,
+            users: Arc::new(NoUsers),
         };
         mws.tasks.spawn("mws keeper", mws.clone().keep(crew));
         Ok(mws)
+    }
+
+    /// Gateways in mode `eds` ask here who their callers are. Until this is called they know no user.
+    #[must_use]
+    pub fn with_users(mut self, users: Arc<dyn AppUsers>) -> Self {
+        self.users = users;
+        self
     }
 
     /// Its routes and manners, for the door. The door's sockets come to [`Mws`] itself.
@@ -105,11 +123,21 @@ impl Mws {
         crew.dismiss().await;
     }
 
-    /// The gateway, if the caller may do `act` there.
-    pub(crate) async fn admit(&self, id: &str, act: Act, headers: &HeaderMap) -> Result<Gateway> {
+    /// The gateway, if the caller may do `act` there, and the app's user who asks, if it is one.
+    pub(crate) async fn admit(
+        &self,
+        id: &str,
+        act: Act,
+        headers: &HeaderMap,
+    ) -> Result<(Gateway, Option<AppUser>)> {
         let gateway = Gateway::find(&self.directory, id).await?;
-        gateway.admit(act, headers, &self.identity).await?;
-        Ok(gateway)
+        let register = Register {
+            identity: &self.identity,
+            directory: &self.directory,
+            users: self.users.as_ref(),
+        };
+        let user = gateway.admit(act, headers, register).await?;
+        Ok((gateway, user))
     }
 
     /// Accepts a message for its receivers. There may be none: it is not stored.
@@ -143,7 +171,7 @@ impl Mws {
 
     /// Stores what `change` names and says how the gateway is set up after it.
     pub(crate) async fn configure(&self, gateway: &Gateway, change: Change) -> Result<Settings> {
-        let config = change.apply(&gateway.instance().config);
+        let config = change.apply(&gateway.instance().config)?;
         let id = &gateway.instance().id;
         let changed = self.directory.configure(id, change.name, config).await?;
         Ok(Settings::of(&changed))

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::{FromRequestParts, Path, RawPathParams, State};
 use axum::routing::{get, post};
 use http::request::Parts;
+use pilvi_core::AppUser;
 use pilvi_model::{Error, Result as Outcome};
 use pilvi_web::{Arrival, Body, Params, Refusal, Reply};
 use serde_json::{Map, Value};
@@ -35,8 +36,9 @@ fn resources() -> Router<Mws> {
         .route("/configuration", get(show_configuration).put(configure))
 }
 
-async fn reserve_uri(State(mws): State<Mws>, Reader(gateway): Reader, arrival: Arrival) -> Result {
-    let reservation = mws.reserve(gateway.id, Vec::new())?;
+async fn reserve_uri(State(mws): State<Mws>, reader: Reader, arrival: Arrival) -> Result {
+    let tags = reader.user.as_ref().map(wire::tags_of).unwrap_or_default();
+    let reservation = mws.reserve(reader.gateway.id, tags)?;
     let base = arrival.base("ws");
     Ok(Reply::ok(&wire::SocketUri::new(&reservation, &base)))
 }
@@ -103,7 +105,10 @@ async fn configure(State(mws): State<Mws>, Admin(gateway): Admin, body: Body) ->
 }
 
 /// A gateway at which the caller may listen. As an argument of a handler it is the check.
-struct Reader(Gateway);
+struct Reader {
+    gateway: Gateway,
+    user: Option<AppUser>,
+}
 
 /// A gateway to which the caller may send.
 struct Writer(Gateway);
@@ -118,7 +123,8 @@ impl FromRequestParts<Mws> for Reader {
         parts: &mut Parts,
         mws: &Mws,
     ) -> std::result::Result<Self, Refusal> {
-        Ok(Self(admit(parts, mws, Act::Read).await?))
+        let (gateway, user) = admit(parts, mws, Act::Read).await?;
+        Ok(Self { gateway, user })
     }
 }
 
@@ -129,7 +135,7 @@ impl FromRequestParts<Mws> for Writer {
         parts: &mut Parts,
         mws: &Mws,
     ) -> std::result::Result<Self, Refusal> {
-        Ok(Self(admit(parts, mws, Act::Write).await?))
+        Ok(Self(admit(parts, mws, Act::Write).await?.0))
     }
 }
 
@@ -140,11 +146,11 @@ impl FromRequestParts<Mws> for Admin {
         parts: &mut Parts,
         mws: &Mws,
     ) -> std::result::Result<Self, Refusal> {
-        Ok(Self(admit(parts, mws, Act::Administer).await?))
+        Ok(Self(admit(parts, mws, Act::Administer).await?.0))
     }
 }
 
-async fn admit(parts: &mut Parts, mws: &Mws, act: Act) -> Outcome<Gateway> {
+async fn admit(parts: &mut Parts, mws: &Mws, act: Act) -> Outcome<(Gateway, Option<AppUser>)> {
     let path = RawPathParams::from_request_parts(parts, mws)
         .await
         .map_err(Error::internal)?;

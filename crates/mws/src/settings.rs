@@ -1,6 +1,7 @@
 //! A gateway's configuration (`mws.md` §3.7): read from its instance, changed by its owner.
 
-use pilvi_model::{Error, FieldError, Instance, Result};
+use pilvi_core::AppUser;
+use pilvi_model::{BackendId, Error, FieldError, Instance, Result};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -18,8 +19,7 @@ const SUBJECTS_MAX: usize = 1_000;
 pub(crate) enum Mode {
     /// Anyone.
     None,
-    /// Users of an EDS backend, by their permissions. Not offered yet: until it is, nobody without the
-    /// security token passes.
+    /// Users of an EDS backend, by their permissions.
     Eds,
     /// Who has the security token.
     Custom,
@@ -46,6 +46,34 @@ impl Settings {
             permissions: kept(PERMISSIONS),
         }
     }
+
+    /// The backend whose users may come, in mode `eds`.
+    pub(crate) fn users_backend(&self) -> Option<BackendId> {
+        (self.mode == Mode::Eds).then(|| backend_of(&self.identity_provider))?
+    }
+
+    /// Whether the lists of `read` or `write` hold this user. Without any permissions every user passes; with some, a
+    /// missing list holds nobody.
+    pub(crate) fn permit(&self, list: &str, user: &AppUser) -> bool {
+        let subjects = match &self.permissions {
+            Value::Null => return true,
+            permissions => permissions.get(list).and_then(Value::as_array),
+        };
+        let names = |text: &str| match text.split_once('.') {
+            None => text == "*",
+            Some(("users", id)) => id.parse().is_ok_and(|id| user.id == id),
+            Some(("usergroups", id)) => id.parse().is_ok_and(|id| user.groups.contains(&id)),
+            Some(_) => false,
+        };
+        let mut subjects = subjects.into_iter().flatten().filter_map(Value::as_str);
+        subjects.any(names)
+    }
+}
+
+/// The `backendId` of an identity provider.
+fn backend_of(identity_provider: &Value) -> Option<BackendId> {
+    let id = identity_provider.get("backendId")?.as_str()?;
+    id.parse().ok()
 }
 
 /// Nothing said means open, as old clients expect. Whatever else is not understood means closed.
@@ -89,7 +117,6 @@ impl Change {
     /// The configuration that a new gateway starts with.
     pub(crate) fn initial(asked: Map<String, Value>) -> Result<Map<String, Value>> {
         let mut change = Self::default();
-        change.kept.insert(ACCESS_CONTROL.to_owned(), "none".into());
         for (key, value) in asked {
             let outcome = match key.as_str() {
                 // The hosted platform sized its instances; nothing here has a size.
@@ -99,7 +126,8 @@ impl Change {
             };
             outcome.map_err(|message| Error::invalid(format!("config.{key}"), message))?;
         }
-        Ok(change.kept)
+        let open = Map::from_iter([(ACCESS_CONTROL.to_owned(), "none".into())]);
+        change.apply(&open)
     }
 
     fn set(&mut self, key: &str, value: Value) -> Result<(), &'static str> {
@@ -119,12 +147,35 @@ impl Change {
     }
 
     /// The configuration after this change.
-    pub(crate) fn apply(&self, config: &Map<String, Value>) -> Map<String, Value> {
+    ///
+    /// The Node client names an identity provider and no mode; it means the mode that needs one. Whoever takes the
+    /// provider away and says no more closes the gateway: nothing opens by itself.
+    ///
+    /// # Errors
+    /// [`pilvi_model::Kind::Invalid`] when the mode would be `eds` and no backend named.
+    pub(crate) fn apply(&self, config: &Map<String, Value>) -> Result<Map<String, Value>> {
         let mut changed = config.clone();
         for (key, value) in &self.kept {
             changed.insert(key.clone(), value.clone());
         }
-        changed
+        if !self.kept.contains_key(ACCESS_CONTROL) {
+            match self.kept.get(IDENTITY_PROVIDER) {
+                Some(Value::Null) if mode_of(config) == Mode::Eds => {
+                    changed.insert(ACCESS_CONTROL.to_owned(), "custom".into());
+                }
+                Some(Value::Object(_)) => {
+                    changed.insert(ACCESS_CONTROL.to_owned(), "eds".into());
+                }
+                _ => {}
+            }
+        }
+        let provider = changed.get(IDENTITY_PROVIDER).and_then(backend_of);
+        if mode_of(&changed) == Mode::Eds && provider.is_none() {
+            let message = "is needed for access control eds, such as \
+                {\"type\":\"eds\",\"backendId\":\"<24 hex characters>\"}";
+            return Err(Error::invalid(IDENTITY_PROVIDER, message));
+        }
+        Ok(changed)
     }
 }
 
@@ -141,17 +192,28 @@ fn read_name(value: &Value) -> Result<String, &'static str> {
 
 fn check_mode(value: &Value) -> Result<(), &'static str> {
     match value.as_str() {
-        Some("none" | "custom") => Ok(()),
-        Some("eds") => Err("access control by EDS users is not available yet; use none or custom"),
-        _ => Err("Access control can be none or custom"),
+        Some("none" | "eds" | "custom") => Ok(()),
+        _ => Err("Access control can be none, eds or custom"),
     }
 }
 
+/// Null, or the name of a backend. Whether that is there is asked whenever somebody comes with a token of it.
 fn check_identity_provider(value: &Value) -> Result<(), &'static str> {
-    if value.is_null() {
-        return Ok(());
+    let provider = match value {
+        Value::Null => return Ok(()),
+        Value::Object(provider) => provider,
+        _ => return Err("Identity provider isn't a hash"),
+    };
+    if provider.get("type").and_then(Value::as_str) != Some("eds") {
+        return Err("an identity provider has the type eds");
     }
-    Err("an identity provider is not available yet; use null, with access control none or custom")
+    if backend_of(value).is_none() {
+        return Err("an identity provider has a backendId of 24 hex characters");
+    }
+    if provider.len() > 2 {
+        return Err("an identity provider has only the keys type and backendId");
+    }
+    Ok(())
 }
 
 /// Null, or lists of subjects under `read` and `write`.
@@ -223,14 +285,75 @@ mod tests {
         let change = Change::read(object(body)).unwrap();
         assert_eq!(change.name.as_deref(), Some("n"));
         let after = json!({"accessControl": "custom", "other": 1, "permissions": {"read": ["*"]}});
-        assert_eq!(change.apply(&before), object(after));
+        assert_eq!(change.apply(&before).unwrap(), object(after));
     }
 
     #[test]
     fn turning_the_identity_provider_off_opens_nothing() {
         let before = object(json!({"accessControl": "custom"}));
         let change = Change::read(object(json!({"identityProvider": null}))).unwrap();
-        assert_eq!(mode_of(&change.apply(&before)), Mode::Custom);
+        assert_eq!(mode_of(&change.apply(&before).unwrap()), Mode::Custom);
+        let before = object(json!({"accessControl": "eds", "identityProvider": provider()}));
+        assert_eq!(mode_of(&change.apply(&before).unwrap()), Mode::Custom);
+    }
+
+    fn provider() -> Value {
+        json!({"type": "eds", "backendId": "5417e5485a3d8b418a01adb7"})
+    }
+
+    #[test]
+    fn naming_an_identity_provider_asks_for_its_users() {
+        let change = Change::read(object(json!({"identityProvider": provider()}))).unwrap();
+        let after = change.apply(&Map::new()).unwrap();
+        assert_eq!(mode_of(&after), Mode::Eds);
+        let both = json!({"identityProvider": provider(), "accessControl": "custom"});
+        let after = Change::read(object(both)).unwrap().apply(&Map::new());
+        assert_eq!(mode_of(&after.unwrap()), Mode::Custom);
+
+        let alone = Change::read(object(json!({"accessControl": "eds"}))).unwrap();
+        let error = alone.apply(&Map::new()).unwrap_err();
+        assert_eq!(error.fields[0].property, IDENTITY_PROVIDER);
+        assert!(alone.apply(&after_with_provider()).is_ok());
+    }
+
+    fn after_with_provider() -> Map<String, Value> {
+        object(json!({"accessControl": "custom", "identityProvider": provider()}))
+    }
+
+    #[test]
+    fn a_user_passes_by_id_by_group_or_as_one_of_all() {
+        let id = "532c410072fc38d95600000b";
+        let user = AppUser {
+            id: "5417e5485a3d8b418a01adb8".parse().unwrap(),
+            groups: vec![id.parse().unwrap()],
+        };
+        let rows = [
+            (json!(null), true),
+            (json!({}), false),
+            (json!({"write": ["*"]}), false),
+            (json!({"read": []}), false),
+            (json!({"read": ["*"]}), true),
+            (
+                json!({"read": ["usergroups.532c410072fc38d95600000b"]}),
+                true,
+            ),
+            (
+                json!({"read": ["usergroups.5417e5485a3d8b418a01adb8"]}),
+                false,
+            ),
+            (json!({"read": ["users.5417e5485a3d8b418a01adb8"]}), true),
+            (json!({"read": ["users.532c410072fc38d95600000b"]}), false),
+            (json!({"read": ["x.*", 5, "users."]}), false),
+        ];
+        for (permissions, passes) in rows {
+            let settings = Settings {
+                name: String::new(),
+                mode: Mode::Eds,
+                identity_provider: provider(),
+                permissions: permissions.clone(),
+            };
+            assert_eq!(settings.permit("read", &user), passes, "{permissions}");
+        }
     }
 
     #[test]
@@ -239,10 +362,12 @@ mod tests {
             json!({"name": ""}),
             json!({"name": 1}),
             json!({"name": "n".repeat(256)}),
-            json!({"accessControl": "eds"}),
             json!({"accessControl": "open"}),
             json!({"accessControl": null}),
-            json!({"identityProvider": {"type": "eds", "backendId": "5417e5485a3d8b418a01adb7"}}),
+            json!({"identityProvider": "eds"}),
+            json!({"identityProvider": {"backendId": "5417e5485a3d8b418a01adb7"}}),
+            json!({"identityProvider": {"type": "eds", "backendId": "INVALID"}}),
+            json!({"identityProvider": {"type": "eds", "backendId": "5417e5485a3d8b418a01adb7", "uri": 1}}),
             json!({"permissions": []}),
             json!({"permissions": {"read": "*"}}),
             json!({"permissions": {"admin": ["*"]}}),
@@ -270,6 +395,9 @@ mod tests {
             initial(json!({"accessControl": "custom"})).unwrap(),
             object(json!({"accessControl": "custom"}))
         );
+        let of_users = initial(json!({"identityProvider": provider()})).unwrap();
+        assert_eq!(mode_of(&of_users), Mode::Eds);
+        assert!(initial(json!({"accessControl": "eds"})).is_err());
         let error = initial(json!({"accesscontrol": "custom"})).unwrap_err();
         assert_eq!(error.fields[0].property, "config.accesscontrol");
     }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use pilvi_core::AppUser;
 use pilvi_model::{Error, FieldError, Result, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -282,6 +283,22 @@ impl<'a> NewSocket<'a> {
             uri: uri(base, reservation.id),
         }
     }
+}
+
+/// The tags by which webhooks reach a user: their own and one for each of their groups (`mws.md` §5), and what stands
+/// for all who are signed in, which the access lists of private backends name.
+pub(crate) fn tags_of(user: &AppUser) -> Vec<Arc<str>> {
+    let mut tags = vec![Arc::from(format!("users.{}", user.id))];
+    let mut groups = user.groups.clone();
+    groups.sort();
+    groups.dedup();
+    tags.extend(
+        groups
+            .iter()
+            .map(|group| Arc::from(format!("usergroups.{group}"))),
+    );
+    tags.push(Arc::from("aclSubject.authenticated"));
+    tags
 }
 
 /// Always with the slash: old Qt clients build a broken request line without it (`mws.md` §6).

@@ -1,10 +1,12 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use pilvi_base::Secret;
+use pilvi_core::mail::Post;
 
 /// A self-hosted application cloud in one binary.
 #[derive(Debug, Parser)]
@@ -50,6 +52,45 @@ pub(crate) struct ServeOptions {
     /// Print one line of JSON once everything answers, and nothing else, to standard output
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub mail: MailOptions,
+}
+
+/// How mails to the users of apps are sent.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MailOptions {
+    /// Send mails through this server, such as smtps://user:password@host; without it they go to files below
+    /// `mail` in the data folder. Prefer the environment: others can read a command line
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PILVI_SMTP_URL",
+        hide_env_values = true,
+        value_parser = parse_secret
+    )]
+    pub smtp_url: Option<Secret>,
+    /// Send mails from this address
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "PILVI_MAIL_FROM",
+        default_value = "Pilvi <pilvi@localhost>"
+    )]
+    pub mail_from: String,
+}
+
+fn parse_secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
+}
+
+impl MailOptions {
+    /// Where mails go, given the data folder.
+    pub(crate) fn post(&self, data: &Path) -> Post {
+        match &self.smtp_url {
+            Some(url) => Post::Smtp(url.clone()),
+            None => Post::Folder(data.join("mail")),
+        }
+    }
 }
 
 impl Arguments {
@@ -94,5 +135,24 @@ mod tests {
         };
         assert_eq!((options.http.port(), options.https.port()), (0, 443));
         assert!(options.json);
+        let Post::Folder(folder) = options.mail.post(Path::new("/srv/p")) else {
+            panic!("without a server mails go to a folder")
+        };
+        assert_eq!(folder, PathBuf::from("/srv/p/mail"));
+    }
+
+    #[test]
+    fn the_password_of_the_mail_server_does_not_show() {
+        let url = "smtps://anna:hunter2@mail.example.org";
+        let line = ["pilvi", "serve", "--smtp-url", url];
+        let arguments = Arguments::try_parse_from(line).unwrap();
+        assert!(!format!("{arguments:?}").contains("hunter2"));
+        let Command::Serve(options) = arguments.command else {
+            panic!("not serve")
+        };
+        let Post::Smtp(kept) = options.mail.post(Path::new("/srv/p")) else {
+            panic!("not by SMTP")
+        };
+        assert_eq!(kept.expose(), url);
     }
 }

@@ -25,7 +25,7 @@ pub(crate) async fn run(options: &ServeOptions, data: Option<&Path>) -> anyhow::
         .prefix("pilvi-demo-")
         .tempdir()
         .context("could not make a data folder")?;
-    let cloud = Cloud::build(data.unwrap_or(temporary.path())).await?;
+    let cloud = Cloud::build(data.unwrap_or(temporary.path()), &options.mail).await?;
     let Some(first) = cloud.first_start.clone() else {
         bail!(
             "the data folder holds a server already; start that with `pilvi serve`, or leave --data out"

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use pilvi_base::{Clock, Keyring, TaskGroup};
 use pilvi_core::egress::{Egress, Policy};
-use pilvi_core::{Directory, Identity};
-use pilvi_eds::Eds;
+use pilvi_core::passwords::{Cost, Passwords};
+use pilvi_core::{Directory, Identity, Mailer};
+use pilvi_eds::{Eds, People};
 use pilvi_model::AccountId;
 use pilvi_mws::Mws;
 use pilvi_platform::{FirstStart, Platform};
@@ -15,7 +16,7 @@ use pilvi_store::Store;
 use pilvi_web::ca::LocalCa;
 use pilvi_web::{Door, Hosts, Service, Site};
 
-use crate::arguments::ServeOptions;
+use crate::arguments::{MailOptions, ServeOptions};
 use crate::files::{self, Shares};
 use crate::listeners::Listeners;
 use crate::own_door::OwnDoor;
@@ -23,7 +24,7 @@ use crate::running::{Running, Signals};
 
 pub(crate) async fn run(options: &ServeOptions, data: &Path) -> anyhow::Result<()> {
     let doors = Listeners::bind(options).await?;
-    let cloud = Cloud::build(data).await?;
+    let cloud = Cloud::build(data, &options.mail).await?;
     let running = cloud.open(doors, None)?;
     match options.json {
         true => println!("{}", running.announcement()),
@@ -53,7 +54,7 @@ pub(crate) fn ca_certificate(data: &Path) -> anyhow::Result<String> {
 pub(crate) struct Cloud {
     data: PathBuf,
     clock: Clock,
-    connections_max: usize,
+    shares: Shares,
     tasks: TaskGroup,
     eds: Eds,
     mws: Mws,
@@ -63,7 +64,7 @@ pub(crate) struct Cloud {
 }
 
 impl Cloud {
-    pub(crate) async fn build(data: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn build(data: &Path, mail: &MailOptions) -> anyhow::Result<Self> {
         make_private_folder(data)?;
         let shares = Shares::of(files::raise_limit());
         let clock = Clock::system();
@@ -76,6 +77,18 @@ impl Cloud {
         let keyring = Keyring::open(&data.join("secret.key"))?;
         let identity = Identity::new(store.clone());
         let directory = Directory::new(store.clone(), tasks.clone());
+        let mailer = Mailer::new(
+            mail.post(data),
+            &mail.mail_from,
+            clock.clone(),
+            tasks.clone(),
+        )?;
+        let people = People::new(
+            Passwords::new(Cost::default())?,
+            mailer,
+            &clock,
+            tasks.clone(),
+        );
 
         let eds = Eds::new(
             store.clone(),
@@ -83,18 +96,20 @@ impl Cloud {
             directory.clone(),
             keyring.clone(),
             clock.clone(),
+            people,
         );
         let mws = Mws::new(
             identity.clone(),
             directory.clone(),
             clock.clone(),
             pilvi_mws::Limits {
-                sockets_max: shares.sockets,
+                sockets_max: shares.sockets as usize,
                 ..pilvi_mws::Limits::default()
             },
             tasks.clone(),
         )
-        .context("could not start the reactors of the WebSocket gateway")?;
+        .context("could not start the reactors of the WebSocket gateway")?
+        .with_users(Arc::new(eds.clone()));
         let platform = Platform::new(pilvi_platform::Parts {
             store,
             identity,
@@ -111,7 +126,7 @@ impl Cloud {
         Ok(Self {
             data: data.to_owned(),
             clock,
-            connections_max: shares.connections,
+            shares,
             tasks,
             eds,
             mws,
@@ -128,11 +143,7 @@ impl Cloud {
         let ca = Arc::new(LocalCa::open_or_make(&ca_folder(&self.data), &self.clock)?);
         let tls = ca.server_config(&[addresses.http.ip(), addresses.https.ip()])?;
 
-        let limits = pilvi_web::Limits {
-            connections_max: self.connections_max,
-            ..pilvi_web::Limits::default()
-        };
-        let mut door = Door::new(Hosts::shared(), limits)
+        let mut door = Door::new(Hosts::shared(), self.shares.of_the_door())
             .site(Service::Eds, self.eds.site())
             .site(Service::Mws, self.mws.site())
             .site(Service::Platform, self.platform.site())

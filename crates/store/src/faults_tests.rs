@@ -8,15 +8,15 @@ use std::sync::mpsc::sync_channel;
 use futures_util::future::{join, join_all};
 use pilvi_model::query::Filter;
 use pilvi_model::{
-    BackendId, Error as DomainError, Kind, Object, ObjectId, ObjectType, Properties, RequestId,
-    Timestamp,
+    Asker, BackendId, Error as DomainError, Kind, Object, ObjectId, ObjectType, Properties,
+    RequestId, Timestamp,
 };
 use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::backend::{Origin, Written};
+use crate::backend::{Author, Written};
 use crate::migrate::Schema;
 use crate::{Backend, Database, Limits, Pool, Reserve, Result, Store};
 
@@ -347,16 +347,18 @@ async fn create(backend: &Backend, number: u16) -> pilvi_model::Result<Written> 
     let now = Timestamp::from_millis(1_000_000);
     let properties = Properties::from_json(json!({"title": "A"})).unwrap();
     let object = Object::create(ObjectId::from_bytes(id), todos(), now, &properties);
-    let origin = Origin {
+    let author = Author {
+        asker: Asker::Admin,
         request: RequestId::from_bytes([7; 16]),
-        user: None,
         at: now,
     };
-    backend.insert_object(object, origin).await
+    backend.insert_object(object, author).await
 }
 
 async fn count(backend: &Backend) -> pilvi_model::Result<u64> {
-    backend.count_objects(todos(), Filter::default()).await
+    backend
+        .count_objects(Asker::Admin, todos(), Filter::default())
+        .await
 }
 
 #[tokio::test]

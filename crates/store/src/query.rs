@@ -12,7 +12,8 @@
 //! A property is compared and sorted through one expression, its *key* (see `place`), and the path within it is
 //! literal text wherever the names allow it, because SQLite never uses an expression index for a bound path. So
 //! an index on `(type, <key of the property>, id)` serves equality, `$in`, ranges and the sort order alike; the
-//! tests show the text and the plan. The branch for arrays asks the same key, so it uses the same index.
+//! tests show the text and the plan. The branch for arrays asks the same key, so it uses the same index. Tests of
+//! locations are the evaluator's; an index of locations only narrows where it is asked (see `backend::geo`).
 
 #[cfg(test)]
 mod agreement;
@@ -24,11 +25,14 @@ mod sql;
 mod tests;
 
 use pilvi_model::query::value::Reference;
-use pilvi_model::query::{Condition, Direction, Field, Filter, Path, Sort, Test};
+use pilvi_model::query::{
+    Condition, Direction, Field, Filter, Nearest, Path, Position, Sort, Test,
+};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use place::Place;
+pub(crate) use place::location_rectangles;
 use sql::Sql;
 
 /// SQL over the columns of the table `objects`, without an alias.
@@ -40,6 +44,10 @@ pub struct Compiled {
     pub order: String,
     /// What the unnumbered `?` stand for, first those of the condition, then those of the order.
     pub values: Vec<Value>,
+    /// How many of them are the condition's.
+    bound: usize,
+    /// Whether the condition says which rows to look at.
+    names_rows: bool,
 }
 
 /// A longer condition is left to the evaluator as a whole: preparing it would cost more than it saves.
@@ -58,11 +66,58 @@ pub fn compile(filter: &Filter, sort: &Sort) -> Compiled {
     }
     let order = order(sort);
     let mut values = condition.values;
+    let bound = values.len();
     values.extend(order.values);
     Compiled {
         condition: condition.text,
         order: order.text,
         values,
+        bound,
+        names_rows: false,
+    }
+}
+
+impl Compiled {
+    /// Leaves only what stands behind `position` in the order, which must be the one that this was compiled with.
+    #[must_use]
+    pub fn behind(self, sort: &Sort, position: &Position) -> Self {
+        let behind = behind(sort, position);
+        self.and(&behind.text, behind.values)
+    }
+
+    /// Leaves only what is within a distance of what the list comes by the distance of.
+    #[must_use]
+    pub(crate) fn within(self, nearest: &Nearest, most: f64) -> Self {
+        let within = Sql::fill(
+            "{} <= {}",
+            &[&functions::distance(nearest), &Sql::value(most)],
+        );
+        self.and(&within.text, within.values)
+    }
+
+    /// Leaves only the rows whose `seq` the query `rows` gives, and looks at no others.
+    #[must_use]
+    pub(crate) fn of_rows(self, rows: &str, values: Vec<Value>) -> Self {
+        let named = self.and(&format!("seq IN ({rows})"), values);
+        Self {
+            names_rows: true,
+            ..named
+        }
+    }
+
+    /// How the type is to be named beside the condition: `+type` where its indexes would lead astray.
+    pub(crate) fn type_column(&self) -> &'static str {
+        if self.names_rows { "+type" } else { "type" }
+    }
+
+    /// Adds a condition of ours; nothing that came from outside may be in its text.
+    #[must_use]
+    pub(crate) fn and(mut self, condition: &str, values: Vec<Value>) -> Self {
+        self.condition = format!("({}) AND {condition}", self.condition);
+        let added = values.len();
+        self.values.splice(self.bound..self.bound, values);
+        self.bound += added;
+        self
     }
 }
 
@@ -97,18 +152,53 @@ fn collect_required(condition: &Condition, paths: &mut Vec<Path>) {
     }
 }
 
+/// The terms that a list is sorted by, before its `id`.
+fn terms(sort: &Sort) -> Vec<(Sql, Direction)> {
+    let by_distance = sort.nearest().map(functions::distance);
+    let by_distance = by_distance.map(|distance| (distance, Direction::Ascending));
+    let keys = sort.keys().iter();
+    by_distance
+        .into_iter()
+        .chain(keys.map(|key| (Place::for_sort(&key.path), key.direction)))
+        .collect()
+}
+
 fn order(sort: &Sort) -> Sql {
-    let mut terms: Vec<Sql> = sort
-        .keys()
-        .iter()
-        .map(|key| {
-            let place = Place::for_sort(&key.path);
-            match key.direction {
-                Direction::Ascending => place,
-                Direction::Descending => Sql::fill("{} DESC", &[&place]),
-            }
-        })
-        .collect();
+    let directed = |(term, direction)| match direction {
+        Direction::Ascending => term,
+        Direction::Descending => Sql::fill("{} DESC", &[&term]),
+    };
+    let mut terms: Vec<Sql> = terms(sort).into_iter().map(directed).collect();
     terms.push(Sql::text("id"));
     Sql::list(&terms)
+}
+
+/// The condition of standing behind a position in the order.
+fn behind(sort: &Sort, position: &Position) -> Sql {
+    let terms: Vec<_> = terms(sort).into_iter().zip(&position.values).collect();
+    let mut behind = Sql::fill("id > {}", &[&Sql::value(position.id.clone())]);
+    for ((term, direction), value) in terms.iter().rev() {
+        let value = place::key_of(value);
+        let further = match (direction, &value) {
+            (Direction::Ascending, None) => Sql::fill("{} IS NOT NULL", &[term]),
+            (Direction::Ascending, Some(value)) => Sql::fill("{} > {}", &[term, value]),
+            (Direction::Descending, None) => Sql::text("0"),
+            (Direction::Descending, Some(value)) => {
+                Sql::fill("({} < {} OR {} IS NULL)", &[term, value, term])
+            }
+        };
+        let level = match &value {
+            None => Sql::fill("{} IS NULL", &[term]),
+            Some(value) => Sql::fill("{} = {}", &[term, value]),
+        };
+        behind = Sql::fill("({} OR ({} AND {}))", &[&further, &level, &behind]);
+    }
+    // Says nothing new, but in a form that an index can start from.
+    match terms.first() {
+        Some(((term, Direction::Ascending), value)) => match place::key_of(value) {
+            Some(value) => Sql::fill("({} >= {} AND {})", &[term, &value, &behind]),
+            None => behind,
+        },
+        _ => behind,
+    }
 }

@@ -6,8 +6,8 @@
 //! objects lead nowhere. A field passes a test when one of its places does; a negated test is passed when the
 //! test itself is not, so `$ne`, `$nin` and `$not` look at all places.
 //!
-//! At a place, the tests for equality, order, remainder and pattern ask the value itself and, if it is an array,
-//! each element. The tests for existence, size and elements ask only the value itself. A missing value counts as
+//! At a place, the tests for equality, order, remainder, pattern and location ask the value itself and, if it is an
+//! array, each element. The tests for existence, size and elements ask only the value itself. A missing value counts as
 //! `null`.
 
 use std::cmp::Ordering;
@@ -15,6 +15,7 @@ use std::cmp::Ordering;
 use serde_json::{Number, Value};
 
 use super::filter::{Condition, Field, Filter, Pattern, Scalar, Test};
+use super::geo::Point;
 use super::path::Segment;
 use super::value::{compare_numbers, real, same, whole};
 
@@ -44,29 +45,51 @@ fn some_place_passes(document: &Value, path: &[Segment], test: &Test) -> bool {
             .iter()
             .all(|test| some_place_passes(document, path, test)),
         Test::Not(test) => !some_place_passes(document, path, test),
-        test => leads_to(Some(document), path, test),
+        test => any_place(document, path, &mut |place| test.accepts_place(place)),
     }
 }
 
-fn leads_to(value: Option<&Value>, path: &[Segment], test: &Test) -> bool {
+/// Visits the places that a path leads to, until the visitor says yes.
+pub(super) fn any_place(
+    document: &Value,
+    path: &[Segment],
+    visit: &mut dyn FnMut(Option<&Value>) -> bool,
+) -> bool {
+    leads_to(Some(document), path, visit)
+}
+
+fn leads_to(
+    value: Option<&Value>,
+    path: &[Segment],
+    visit: &mut dyn FnMut(Option<&Value>) -> bool,
+) -> bool {
     let Some((segment, rest)) = path.split_first() else {
-        return test.accepts_place(value);
+        return visit(value);
     };
     match value {
-        Some(Value::Object(members)) => leads_to(members.get(&segment.name), rest, test),
+        Some(Value::Object(members)) => leads_to(members.get(&segment.name), rest, visit),
         Some(Value::Array(items)) => {
             let place = segment.index.and_then(|index| items.get(index));
-            place.is_some_and(|item| leads_to(Some(item), rest, test))
+            place.is_some_and(|item| leads_to(Some(item), rest, visit))
                 || items
                     .iter()
                     .filter(|item| item.is_object())
-                    .any(|item| leads_to(Some(item), path, test))
+                    .any(|item| leads_to(Some(item), path, visit))
         }
-        _ => test.accepts_place(None),
+        _ => visit(None),
     }
 }
 
 impl Test {
+    /// Whether an element of an array passes a test of elements.
+    pub(crate) fn accepts_element(&self, item: &Value) -> bool {
+        match self {
+            Self::ElementPasses(test) => test.accepts(Some(item)),
+            Self::Element(condition) => item.is_object() && condition.holds(item),
+            test => test.accepts(Some(item)),
+        }
+    }
+
     fn accepts_place(&self, value: Option<&Value>) -> bool {
         if self.accepts(value) {
             return true;
@@ -82,6 +105,7 @@ impl Test {
     fn asks_elements(&self) -> bool {
         match self {
             Self::OneOf(_) | Self::Compare(..) | Self::Remainder { .. } | Self::Matches(_) => true,
+            Self::Near(_) | Self::Within(_) => true,
             Self::Exists | Self::Size(_) | Self::Element(_) | Self::ElementPasses(_) => false,
             // They are taken apart before a place is reached.
             Self::All(_) | Self::Not(_) => false,
@@ -111,14 +135,12 @@ impl Test {
                 Some(Value::String(text)) => pattern.is_in(text),
                 _ => false,
             },
-            Self::Element(condition) => items(value).is_some_and(|items| {
-                items
-                    .iter()
-                    .any(|item| item.is_object() && condition.holds(item))
-            }),
-            Self::ElementPasses(test) => {
-                items(value).is_some_and(|items| items.iter().any(|item| test.accepts(Some(item))))
-            }
+            Self::Element(_) | Self::ElementPasses(_) => items(value)
+                .is_some_and(|items| items.iter().any(|item| self.accepts_element(item))),
+            Self::Near(near) => value.is_some_and(|value| near.accepts(value)),
+            Self::Within(shape) => value
+                .and_then(Point::of)
+                .is_some_and(|point| shape.contains(point)),
             Self::All(tests) => tests.iter().all(|test| test.accepts(value)),
             Self::Not(test) => !test.accepts(value),
         }

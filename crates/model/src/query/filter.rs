@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use regex::Regex;
 use serde_json::{Map, Number, Value};
 
+use super::geo::{Near, Shape};
 use super::path::Path;
 
 /// A checked filter, with the JSON it was read from.
@@ -55,6 +56,10 @@ pub enum Test {
     },
     /// A text in which the pattern is found.
     Matches(Pattern),
+    /// A location within some distance of another.
+    Near(Near),
+    /// A location in a shape.
+    Within(Shape),
     /// An array with an object among its elements for which the condition holds.
     Element(Box<Condition>),
     /// An array with an element that passes the test.

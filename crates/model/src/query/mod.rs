@@ -5,10 +5,15 @@
 //! specification**: `pilvi-store` compiles the same trees to SQL and a property test holds the SQL to it.
 //!
 //! Where to read: [`filter`] is the tree, [`parse`] its making and every refusal, [`evaluate`] the meaning of a
-//! filter, [`value`] what *equal* and *less* mean, [`sort`] and [`page`] the rest of a call.
+//! filter, [`value`] what *equal* and *less* mean, [`geo`] what *near* means, [`sort`] and [`page`] the rest of a call.
 
+#[cfg(test)]
+mod bad_input;
+pub mod cursor;
 pub mod evaluate;
 pub mod filter;
+pub mod geo;
+pub mod include;
 pub mod page;
 pub mod parse;
 pub mod path;
@@ -19,10 +24,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{Error, Result};
 
+pub use cursor::After;
 pub use filter::{Comparison, Condition, Field, Filter, Pattern, Scalar, Test};
+pub use geo::{Bounds, Nearest, Region};
+pub use include::Include;
 pub use page::Page;
 pub use path::{Path, Segment};
-pub use sort::{Direction, Sort, SortKey};
+pub use sort::{Direction, Position, Sort, SortKey};
 
 /// The parameters of a list call as the request carries them, decoded. Empty text means *not given*
 /// (`eds.md` §2.4).
@@ -32,6 +40,7 @@ pub struct Parameters<'a> {
     pub sort: Option<&'a str>,
     pub limit: Option<&'a str>,
     pub offset: Option<&'a str>,
+    pub after: Option<&'a str>,
     pub include: Option<&'a str>,
 }
 
@@ -41,8 +50,12 @@ pub struct Query {
     pub filter: Filter,
     pub sort: Sort,
     pub page: Page,
-    /// The references to expand, as sent. It is a JSON object; its members are not looked into here.
-    pub include: Option<Map<String, Value>>,
+    /// Where the page before this one ended.
+    pub after: Option<After>,
+    /// The references to expand.
+    pub include: Include,
+    /// The same as sent, for the echo.
+    include_json: Option<Value>,
     /// The sort order as sent, for the echo.
     sort_json: Option<Value>,
 }
@@ -61,13 +74,31 @@ impl Query {
             Some(json) => Sort::from_json(json)?,
             None => Sort::default(),
         };
-        Ok(Self {
+        let include_json = given(parameters.include)
+            .map(|text| parse::json("include", text))
+            .transpose()?;
+        let include = match &include_json {
+            Some(json) => Include::from_json(json)?,
+            None => Include::default(),
+        };
+        let mut query = Self {
+            sort: sort.or_nearest(&filter),
             filter,
-            sort,
             page: Page::parse(given(parameters.limit), given(parameters.offset))?,
-            include: given(parameters.include).map(parse_include).transpose()?,
+            after: None,
+            include,
+            include_json,
             sort_json,
-        })
+        };
+        if let Some(text) = given(parameters.after) {
+            if query.page.offset > 0 {
+                return Err(Error::bad_request(
+                    "after and offset cannot stand together; leave offset out, `after` says where to go on",
+                ));
+            }
+            query.after = Some(query.read_cursor(text)?);
+        }
+        Ok(query)
     }
 
     /// What a reply repeats under `query`: the parsed filter at `query`, then `limit` and `offset`, then `sort`
@@ -80,8 +111,8 @@ impl Query {
         if let Some(sort) = &self.sort_json {
             echo.insert("sort".into(), sort.clone());
         }
-        if let Some(include) = &self.include {
-            echo.insert("include".into(), Value::Object(include.clone()));
+        if let Some(include) = &self.include_json {
+            echo.insert("include".into(), include.clone());
         }
         Value::Object(echo)
     }
@@ -89,15 +120,6 @@ impl Query {
 
 fn given(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
-}
-
-fn parse_include(text: &str) -> Result<Map<String, Value>> {
-    match parse::json("include", text)? {
-        Value::Object(members) => Ok(members),
-        _ => Err(Error::bad_request(
-            "include must be a JSON object, such as {\"creator\":{}}",
-        )),
-    }
 }
 
 #[cfg(test)]
@@ -128,6 +150,7 @@ mod tests {
             sort: Some(r#"{"sortBy":"name"}"#),
             limit: Some("2"),
             offset: Some("4"),
+            after: None,
             include: Some(r#"{"creator":{}}"#),
         })
         .unwrap();

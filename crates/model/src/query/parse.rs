@@ -4,8 +4,10 @@ use regex::RegexBuilder;
 use serde_json::{Map, Value};
 
 use super::filter::{Comparison, Condition, Field, Filter, Pattern, Scalar, Test};
+use super::geo;
 use super::path::Path;
-use crate::{Error, Result, Timestamp};
+use crate::wrapper::{self, is_wrapper};
+use crate::{Error, Result};
 
 /// How deep the JSON of a filter may nest, the filter itself counted.
 pub const DEPTH_MAX: usize = 20;
@@ -43,8 +45,14 @@ pub(super) fn json(parameter: &str, text: &str) -> Result<Value> {
         .map_err(|fault| Error::bad_request(format!("{parameter} is not JSON: {fault}")))
 }
 
+/// The test behind `$pull`: which elements of an array an object of operators or conditions means.
+pub(crate) fn element_test(operand: &Value) -> Result<Test> {
+    check_size(operand)?;
+    Parser::default().element(operand)
+}
+
 /// A name from outside, cut to a length that fits a message.
-pub(super) fn shorten(name: &str) -> String {
+pub(crate) fn shorten(name: &str) -> String {
     const SHOWN_MAX: usize = 60;
     let mut shown: String = name.chars().take(SHOWN_MAX).collect();
     if shown.len() < name.len() {
@@ -88,6 +96,9 @@ fn check_size(json: &Value) -> Result<()> {
 #[derive(Default)]
 struct Parser {
     patterns: usize,
+    nears: usize,
+    /// In how many operators we are that a result need not pass, or not as a whole.
+    inside: usize,
 }
 
 impl Parser {
@@ -105,9 +116,13 @@ impl Parser {
     fn condition(&mut self, name: &str, value: &Value) -> Result<Condition> {
         match name {
             "$and" => self.list(name, value).map(Condition::All),
-            "$or" => self.list(name, value).map(Condition::Any),
+            "$or" => self
+                .within(|parser| parser.list(name, value))
+                .map(Condition::Any),
             "$nor" => {
-                let any = self.list(name, value).map(Condition::Any)?;
+                let any = self
+                    .within(|parser| parser.list(name, value))
+                    .map(Condition::Any)?;
                 Ok(Condition::Not(Box::new(any)))
             }
             "$not" => refuse(
@@ -154,12 +169,20 @@ impl Parser {
                 shorten(name)
             ));
         }
+        let has_near = members.contains_key("$near") || members.contains_key("$nearSphere");
         let mut tests = Vec::with_capacity(members.len());
         for (operator, operand) in members {
             match operator.as_str() {
                 "$regex" => tests.push(self.pattern(operand, members.get("$options"))?),
                 "$options" if members.contains_key("$regex") => {}
                 "$options" => return refuse("`$options` needs a $regex beside it"),
+                "$near" | "$nearSphere" => tests.push(self.near(operator, operand, members)?),
+                "$maxDistance" | "$minDistance" if has_near => {}
+                "$maxDistance" | "$minDistance" => {
+                    return refuse(format!(
+                        "`{operator}` needs a $near or $nearSphere beside it"
+                    ));
+                }
                 _ => tests.push(self.operator(operator, operand)?),
             }
         }
@@ -185,8 +208,11 @@ impl Parser {
             "$size" => size(operand),
             "$mod" => remainder(operand),
             "$elemMatch" => self.element(operand),
+            "$within" | "$geoWithin" => geo::read_shape(operator, operand)
+                .map(Test::Within)
+                .map_err(Error::bad_request),
             "$not" => match operators(operand) {
-                Some(members) => self.operators(members).map(not),
+                Some(members) => self.within(|parser| parser.operators(members)).map(not),
                 None => refuse(
                     "`$not` needs an object of operators, such as {\"$gt\":5}; use $ne for a value",
                 ),
@@ -216,7 +242,40 @@ impl Parser {
         Ok(Test::All(tests))
     }
 
+    /// Reads what stands in an operator that a result need not pass, or not as a whole.
+    fn within<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.inside += 1;
+        let read = read(self);
+        self.inside -= 1;
+        read
+    }
+
+    fn near(
+        &mut self,
+        operator: &str,
+        operand: &Value,
+        beside: &Map<String, Value>,
+    ) -> Result<Test> {
+        if self.inside > 0 {
+            return refuse(format!(
+                "`{operator}` stands only at the top of q, or in $and there, because it also sorts; \
+                 use $within inside of other operators"
+            ));
+        }
+        self.nears += 1;
+        if self.nears > 1 {
+            return refuse("q has more than one $near or $nearSphere; use $within for the others");
+        }
+        geo::read_near(operator, operand, beside)
+            .map(Test::Near)
+            .map_err(Error::bad_request)
+    }
+
     fn element(&mut self, operand: &Value) -> Result<Test> {
+        self.within(|parser| parser.element_inside(operand))
+    }
+
+    fn element_inside(&mut self, operand: &Value) -> Result<Test> {
         let Value::Object(members) = operand else {
             return refuse("`$elemMatch` needs an object of conditions or operators");
         };
@@ -256,9 +315,18 @@ impl Parser {
             Err(regex::Error::CompiledTooBig(_)) => {
                 refuse("the regular expression is too costly; use smaller counted repetitions")
             }
-            Err(fault) => refuse(format!(
-                "`$regex` cannot be read; look-around and back-references are not supported: {fault}"
-            )),
+            Err(fault) => {
+                // The lines before repeat the whole pattern.
+                let fault = fault.to_string();
+                let reason = fault
+                    .lines()
+                    .last()
+                    .unwrap_or_default()
+                    .trim_start_matches("error: ");
+                refuse(format!(
+                    "`$regex` cannot be read; look-around and back-references are not supported: {reason}"
+                ))
+            }
         }
     }
 }
@@ -300,20 +368,23 @@ fn is_field_operator(name: &str) -> bool {
             | "$regex"
             | "$options"
             | "$not"
+            | "$near"
+            | "$nearSphere"
+            | "$maxDistance"
+            | "$minDistance"
+            | "$within"
+            | "$geoWithin"
     )
 }
 
 fn refuse_operator<T>(name: &str) -> Result<T> {
     match name {
-        "$near" | "$nearSphere" | "$within" | "$geoWithin" | "$maxDistance" => refuse(format!(
-            "`{name}` is not available: this server has no geographic queries yet; leave it out"
-        )),
         "$where" => refuse(
             "`$where` is refused: a query cannot run code; write the condition with $eq, $gt, $or and the like",
         ),
         _ => refuse(format!(
             "`{}` is not an operator; there are $and $or $nor $not $eq $ne $gt $gte $lt $lte $in $nin \
-             $all $exists $size $elemMatch $mod $regex",
+             $all $exists $size $elemMatch $mod $regex $near $nearSphere $within",
             shorten(name)
         )),
     }
@@ -330,17 +401,11 @@ fn operators(value: &Value) -> Option<&Map<String, Value>> {
     (any && !is_wrapper(members)).then_some(members)
 }
 
-/// Typed values as the Node client writes them: `{"$type":"time","$value":…}` (`eds.md` §4.8).
-fn is_wrapper(members: &Map<String, Value>) -> bool {
-    members.len() == 2 && members.contains_key("$type") && members.contains_key("$value")
-}
-
 /// A value to be equal to: wrappers are opened, operators inside it refused.
 fn literal(value: &Value) -> Result<Value> {
     match value {
-        Value::Object(members) if is_wrapper(members) => {
-            unwrap_typed(&members["$type"], &members["$value"])
-        }
+        Value::Object(members) if is_wrapper(members) => wrapper::open(members)
+            .map_err(|fault| Error::bad_request(format!("a typed value in q {fault}"))),
         Value::Object(members) => members
             .iter()
             .map(|(name, member)| match name.starts_with('$') {
@@ -357,24 +422,6 @@ fn literal(value: &Value) -> Result<Value> {
             refuse("a text in q contains the character NUL, which no object can hold")
         }
         plain => Ok(plain.clone()),
-    }
-}
-
-fn unwrap_typed(name: &Value, value: &Value) -> Result<Value> {
-    match (name.as_str(), value) {
-        (Some("time"), Value::String(_)) | (Some("ref"), Value::Object(_)) => literal(value),
-        (Some("time"), Value::Number(millis)) => match millis.as_u64() {
-            Some(millis) => Ok(Timestamp::from_millis(millis).to_millis_text().into()),
-            None => refuse(
-                "a time in q must be whole milliseconds since 1970, or a text such as \"2013-06-28T16:38:32.369Z\"",
-            ),
-        },
-        (Some("geoloc"), _) => refuse(
-            "`geoloc` is not available: this server has no geographic queries yet; leave it out",
-        ),
-        _ => refuse(
-            "`$type` in q must be \"time\" with a text or milliseconds, or \"ref\" with an object",
-        ),
     }
 }
 

@@ -51,6 +51,12 @@ impl Path {
         Self(segments)
     }
 
+    /// The path without its last segment; `None` when it has only one.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        let (_, before) = self.0.split_last()?;
+        (!before.is_empty()).then(|| Self(before.to_vec()))
+    }
+
     pub fn segments(&self) -> &[Segment] {
         &self.0
     }

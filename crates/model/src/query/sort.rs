@@ -2,8 +2,10 @@
 
 use std::cmp::Ordering;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::filter::Filter;
+use super::geo::Nearest;
 use super::path::Path;
 use super::value::{compare_reals, compare_whole_to_real};
 use super::{Segment, parse};
@@ -25,8 +27,21 @@ pub const KEYS_MAX: usize = 8;
 ///
 /// A path that meets an array on its way ends there, and the object sorts as an array does; only a number leads
 /// on, to the array's element at that place.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sort(Vec<SortKey>);
+///
+/// Instead of keys, a list may come by its distance from what its filter calls near.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sort {
+    keys: Vec<SortKey>,
+    nearest: Option<Box<Nearest>>,
+}
+
+/// Where an object stands in an order: what it sorts by, as JSON that sorts alike, and its `id`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Position {
+    /// One for each term of the order: a scalar, or an empty object or array for any of its kind.
+    pub values: Vec<Value>,
+    pub id: String,
+}
 
 /// One property to sort by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,25 +89,71 @@ impl Sort {
         keys.iter()
             .map(SortKey::from_json)
             .collect::<Result<_>>()
-            .map(Self)
+            .map(|keys| Self {
+                keys,
+                nearest: None,
+            })
+    }
+
+    /// This order; or by distance, when it has no keys and the filter asks for what is near.
+    #[must_use]
+    pub fn or_nearest(mut self, filter: &Filter) -> Self {
+        if self.keys.is_empty() {
+            self.nearest = filter.nearest().map(Box::new);
+        }
+        self
     }
 
     pub fn keys(&self) -> &[SortKey] {
-        &self.0
+        &self.keys
+    }
+
+    /// What the list comes by the distance of, closest first; then there are no keys.
+    pub fn nearest(&self) -> Option<&Nearest> {
+        self.nearest.as_deref()
+    }
+
+    /// Where a document stands.
+    pub fn position(&self, document: &Value) -> Position {
+        let values = match &self.nearest {
+            Some(nearest) => vec![json!(nearest.distance(document))],
+            None => self
+                .keys
+                .iter()
+                .map(|key| SortValue::at(document, &key.path).to_json())
+                .collect(),
+        };
+        Position {
+            values,
+            id: id(document).unwrap_or_default().to_owned(),
+        }
+    }
+
+    fn directions(&self) -> impl Iterator<Item = Direction> {
+        let by_distance = self.nearest.iter().map(|_| Direction::Ascending);
+        by_distance.chain(self.keys.iter().map(|key| key.direction))
+    }
+
+    /// Orders two positions. Equal means that both have the same `id`.
+    pub fn compare_positions(&self, left: &Position, right: &Position) -> Ordering {
+        let values = left.values.iter().zip(&right.values);
+        let mut by_values = values
+            .zip(self.directions())
+            .map(|((left, right), direction)| {
+                let order = SortValue::of(left).compare(SortValue::of(right));
+                match direction {
+                    Direction::Ascending => order,
+                    Direction::Descending => order.reverse(),
+                }
+            });
+        by_values
+            .find(|order| order.is_ne())
+            .unwrap_or_else(|| left.id.cmp(&right.id))
     }
 
     /// Orders two documents. Equal means that both have the same `id`.
     pub fn compare(&self, left: &Value, right: &Value) -> Ordering {
-        let mut by_keys = self.0.iter().map(|key| {
-            let order = SortValue::at(left, &key.path).compare(SortValue::at(right, &key.path));
-            match key.direction {
-                Direction::Ascending => order,
-                Direction::Descending => order.reverse(),
-            }
-        });
-        by_keys
-            .find(|order| order.is_ne())
-            .unwrap_or_else(|| id(left).cmp(&id(right)))
+        self.compare_positions(&self.position(left), &self.position(right))
     }
 }
 
@@ -148,7 +209,8 @@ impl<'a> SortValue<'a> {
         Self::of(value)
     }
 
-    fn of(value: &'a Value) -> Self {
+    /// What a value itself sorts by.
+    pub fn of(value: &'a Value) -> Self {
         match value {
             Value::Null => Self::Nothing,
             Value::Bool(flag) => Self::Boolean(*flag),
@@ -159,6 +221,19 @@ impl<'a> SortValue<'a> {
                 Some(integer) => Self::Integer(integer),
                 None => Self::Real(super::value::real(number)),
             },
+        }
+    }
+
+    /// A value that sorts alike and is small, unless it is a text.
+    fn to_json(self) -> Value {
+        match self {
+            Self::Nothing => Value::Null,
+            Self::Integer(integer) => json!(integer),
+            Self::Real(real) => json!(real),
+            Self::Text(text) => json!(text),
+            Self::Object => json!({}),
+            Self::Array => json!([]),
+            Self::Boolean(flag) => json!(flag),
         }
     }
 

@@ -28,6 +28,11 @@ impl<'a> Reference<'a> {
         valid.then_some(Self { id, object_type })
     }
 
+    /// The reference alone, as it is stored and returned.
+    pub fn to_json(self) -> Value {
+        serde_json::json!({"id": self.id, "objectType": self.object_type})
+    }
+
     fn is_named_by(self, stored: &Value) -> bool {
         let text = |name| stored.get(name).and_then(Value::as_str);
         text("id") == Some(self.id) && text("objectType") == Some(self.object_type)

@@ -162,7 +162,7 @@ async fn an_owner_closes_and_opens_a_gateway() {
     assert_eq!(shown.json, expected);
     assert_eq!(world.request("GET", &path, "", "").await.status, 401);
 
-    let eds = json!({"identityProvider": {"type": "eds", "backendId": CLOSED}});
+    let eds = json!({"identityProvider": {"type": "ldap", "backendId": CLOSED}});
     let reply = world.admin("PUT", OPEN, "/configuration", &eds).await;
     assert_eq!(reply.status, 422);
     assert_eq!(reply.json["errors"][0]["property"], "identityProvider");

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test is not about must succeed")]
 
+mod app_users;
 mod http_api;
 mod sockets;
 mod world;

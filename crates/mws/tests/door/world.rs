@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use pilvi_base::secret::random_hex;
 use pilvi_base::{Clock, Secret, TaskGroup};
-use pilvi_core::{Directory, Identity};
+use pilvi_core::{AppUsers, Directory, Identity};
 use pilvi_model::{AccountId, Instance, PersonId, Provider, Timestamp};
 use pilvi_mws::{Limits, Mws};
 use pilvi_store::Store;
@@ -28,6 +28,8 @@ use crate::peer::{Frame, Input, client_frame};
 
 pub(crate) const OPEN: &str = "5417e5485a3d8b418a01adb7";
 pub(crate) const CLOSED: &str = "532c410072fc38d95600000b";
+/// A data backend of the same account.
+pub(crate) const USERS: &str = "532831a2698b3c6ae8091d6d";
 
 /// How long anything here may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -44,6 +46,7 @@ pub(crate) struct World {
     secure_address: SocketAddr,
     authority: CertificateDer<'static>,
     pub(crate) account_token: Secret,
+    store: Store,
     _folder: TempDir,
 }
 
@@ -99,15 +102,24 @@ impl World {
         Self::with(Limits::default()).await
     }
 
-    /// One gateway in mode `none`, one in mode `custom`. The token of each is its id and `-token`.
+    /// Whose gateways ask `users` who somebody is.
+    pub(crate) async fn with_users(users: Arc<dyn AppUsers>) -> Self {
+        Self::build(Limits::default(), Some(users)).await
+    }
+
     pub(crate) async fn with(limits: Limits) -> Self {
+        Self::build(limits, None).await
+    }
+
+    /// One gateway in mode `none`, one in mode `custom`. The token of each is its id and `-token`.
+    async fn build(limits: Limits, users: Option<Arc<dyn AppUsers>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), pilvi_store::Limits::default())
             .await
             .unwrap();
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_394_778_531));
         let now = Timestamp::from(clock.now());
-        let (account, account_token) = add_account(&store, now).await;
+        let (account, account_token) = add_account(&store, now, "owner@example.org").await;
         add_gateway(&store, account, OPEN, json!({}), now).await;
         add_gateway(
             &store,
@@ -120,14 +132,18 @@ impl World {
 
         let tasks = TaskGroup::new();
         let directory = Directory::new(store.clone(), tasks.clone());
-        let mws = Mws::new(
-            Identity::new(store),
+        let mut mws = Mws::new(
+            Identity::new(store.clone()),
             directory.clone(),
             clock.clone(),
             limits,
             tasks.clone(),
         )
         .unwrap();
+        if let Some(users) = users {
+            add_backend(&store, account, now).await;
+            mws = mws.with_users(users);
+        }
         let door = Door::new(Hosts::shared(), pilvi_web::Limits::default())
             .site(Service::Mws, mws.site())
             .sockets(Arc::new(mws.clone()));
@@ -146,8 +162,18 @@ impl World {
             secure_address,
             authority: certificate.unwrap(),
             account_token,
+            store,
             _folder: folder,
         }
+    }
+
+    /// From now on the data backend belongs to somebody else.
+    pub(crate) async fn give_backend_away(&self) {
+        self.directory.retire(USERS).await.unwrap();
+        self.store.delete_instance(USERS).await.unwrap();
+        let now = Timestamp::from(self.clock.now());
+        let (account, _) = add_account(&self.store, now, "other@example.org").await;
+        add_backend(&self.store, account, now).await;
     }
 
     /// Sends a request as it stands in the arguments and reads the whole reply.
@@ -294,10 +320,10 @@ async fn listen(
     address
 }
 
-async fn add_account(store: &Store, now: Timestamp) -> (AccountId, Secret) {
+async fn add_account(store: &Store, now: Timestamp, email: &str) -> (AccountId, Secret) {
     let person = Person {
         id: PersonId::random(),
-        email: "owner@example.org".to_owned(),
+        email: email.to_owned(),
         name: "Owner".to_owned(),
         created_at: now,
     };
@@ -328,11 +354,26 @@ async fn add_gateway(store: &Store, account: AccountId, id: &str, config: Value,
         Value::Object(config) => config,
         _ => Map::new(),
     };
+    add_instance(store, Provider::Mws, account, id, config, now).await;
+}
+
+async fn add_backend(store: &Store, account: AccountId, now: Timestamp) {
+    add_instance(store, Provider::Eds, account, USERS, Map::new(), now).await;
+}
+
+async fn add_instance(
+    store: &Store,
+    provider: Provider,
+    account: AccountId,
+    id: &str,
+    config: Map<String, Value>,
+    now: Timestamp,
+) {
     let instance = Instance {
         id: id.to_owned(),
-        provider: Provider::Mws,
+        provider,
         account,
-        name: "gateway".to_owned(),
+        name: "instance".to_owned(),
         tags: vec![],
         config,
         datacenter: "eu-1".to_owned(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pilvi_model::query::Page;
-use pilvi_model::{BackendId, Object, ObjectId, Result, Timestamp, WebhookId};
+use pilvi_model::{BackendId, Object, ObjectId, Readers, Result, Timestamp, WebhookId};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
@@ -73,6 +73,8 @@ pub struct DueDelivery {
     pub user: Option<String>,
     /// The object as it stood after the change; for a delete, as it last was.
     pub document: String,
+    /// Who could read the object then.
+    pub readers: Readers,
 }
 
 impl DueDelivery {
@@ -110,8 +112,9 @@ impl Backend {
                 let mut statement = connection.prepare_cached(
                     "SELECT deliveries.outbox, deliveries.event, deliveries.type, deliveries.object, \
                             deliveries.attempts, \
-                            outbox.request, outbox.user, outbox.doc \
+                            outbox.request, outbox.user, outbox.doc, audiences.subjects \
                      FROM deliveries JOIN outbox ON outbox.seq = deliveries.outbox \
+                     JOIN audiences ON audiences.id = outbox.readers \
                      WHERE deliveries.webhook = ? AND deliveries.state = 'pending' AND deliveries.next_at <= ? \
                      ORDER BY deliveries.next_at, deliveries.outbox LIMIT ?",
                 )?;
@@ -126,6 +129,7 @@ impl Backend {
                         request: row.get(5)?,
                         user: row.get(6)?,
                         document: row.get(7)?,
+                        readers: readers(row, 8)?,
                     })
                 })?;
                 Ok(rows.collect::<Result<_, _>>()?)
@@ -312,6 +316,13 @@ fn from_row(webhook: WebhookId, row: &Row<'_>) -> rusqlite::Result<Delivery> {
 fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     let millis: Option<u64> = row.get(column)?;
     Ok(millis.map(Timestamp::from_millis))
+}
+
+fn readers(row: &Row<'_>, column: usize) -> rusqlite::Result<Readers> {
+    let text: String = row.get(column)?;
+    Readers::from_text(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
+    })
 }
 
 fn change(row: &Row<'_>, column: usize) -> rusqlite::Result<Change> {

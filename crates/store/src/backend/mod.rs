@@ -1,22 +1,52 @@
-//! What one EDS backend keeps: objects, the outbox of their changes, webhooks and their deliveries.
+//! What one EDS backend keeps: objects and who may do what with them, the outbox of their changes, webhooks and
+//! their deliveries.
 //!
+//! Every write is a [`Mutation`] by an [`Author`]. Whether the author may is decided in the transaction that writes.
 //! Every change of an object appends to the outbox, and a delivery for each webhook that wants to hear of it, in
 //! the transaction that changes the object: either all of it happened or nothing did.
 
+mod access;
+#[cfg(test)]
+mod access_agreement;
+#[cfg(test)]
+mod access_tests;
+mod author;
+mod collections;
 mod deliveries;
+pub(crate) mod geo;
+mod idempotency;
 mod indexes;
+mod inherit;
+mod lookup;
+mod members;
+mod mutation;
 mod objects;
 mod outbox;
 #[cfg(test)]
+mod people_tests;
+mod sessions;
+#[cfg(test)]
 mod tests;
+mod users;
+mod visible;
+mod vouchers;
 mod webhooks;
 
 use pilvi_model::BackendId;
 
+pub use author::Author;
+pub use collections::{Collection, SchemaChange};
 pub use deliveries::{Delivery, DeliveryState, DueDelivery, Outcome};
-pub use objects::Written;
-pub use outbox::{Change, Origin};
+pub use idempotency::{Once, OnceKey};
+pub use lookup::Target;
+pub use mutation::{Mutation, Written};
+pub use outbox::Change;
+pub use sessions::{Member, SessionKind, SignedIn, Tokens};
+pub use users::{NewUser, Reachable, StoredLogin, USERNAME_BYTES_MAX, Whom, check_username};
+pub use vouchers::{NewVoucher, Purpose};
 pub use webhooks::{PayloadAs, StoredWebhook};
+
+pub(crate) use collections::make_private;
 
 use crate::migrate::Schema;
 use crate::pool::Database;
@@ -101,5 +131,96 @@ pub(crate) const SCHEMA: Schema = Schema {
     CREATE INDEX deliveries_lane ON deliveries (webhook, type, object, next_at) WHERE state = 'pending';
     CREATE INDEX deliveries_pending ON deliveries (outbox) WHERE state = 'pending';
     CREATE INDEX deliveries_settled ON deliveries (webhook, outbox) WHERE state <> 'pending';
+    ",
+    "
+    -- Access lists and audiences are few and their owners are many, so each different one is kept once. List 1 is
+    -- that of an open backend for an object without a creator, audience 1 is everyone: what exists already.
+    CREATE TABLE access_lists (id INTEGER PRIMARY KEY, list TEXT NOT NULL UNIQUE) STRICT;
+    INSERT INTO access_lists VALUES (1, '[[\"aclSubject.*\"],[\"aclSubject.*\"],[\"aclSubject.*\"],[]]');
+    CREATE TABLE audiences (id INTEGER PRIMARY KEY, subjects TEXT NOT NULL UNIQUE) STRICT;
+    INSERT INTO audiences VALUES (1, '[\"aclSubject.*\"]');
+    CREATE TABLE audience_subjects (
+        subject TEXT NOT NULL,
+        audience INTEGER NOT NULL,
+        PRIMARY KEY (subject, audience)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO audience_subjects VALUES ('aclSubject.*', 1);
+
+    -- `access` is the object's own list. `readers` is the audience of its effective list, kept up to date by whatever
+    -- changes that, so that lists and counts need nothing else.
+    ALTER TABLE objects ADD COLUMN access INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE objects ADD COLUMN readers INTEGER NOT NULL DEFAULT 1;
+    CREATE INDEX objects_by_readers ON objects (type, readers, id);
+    ALTER TABLE outbox ADD COLUMN readers INTEGER NOT NULL DEFAULT 1;
+
+    -- From which objects an object (by its `seq`) inherits.
+    CREATE TABLE inherits (
+        child INTEGER NOT NULL,
+        parent_type TEXT NOT NULL,
+        parent_id TEXT NOT NULL,
+        PRIMARY KEY (child, parent_type, parent_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX inherits_by_parent ON inherits (parent_type, parent_id);
+
+    -- The types that are used or described. `doc` is the schema as it was given; `rights` is what it means for
+    -- access, absent where nothing was said. The row named `*` stands for all types about which nothing was said.
+    CREATE TABLE collections (
+        type TEXT PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        doc TEXT NOT NULL,
+        rights TEXT,
+        created_at TEXT NOT NULL,
+        updated_at TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO collections (type, id, doc, created_at, updated_at)
+        SELECT type, lower(hex(randomblob(12))), '{}', min(created_at), min(created_at) FROM objects GROUP BY type;
+
+    -- What of a user is not in its document, which lists and queries see.
+    CREATE TABLE users (
+        id TEXT PRIMARY KEY,
+        username TEXT NOT NULL UNIQUE,
+        password TEXT NOT NULL,
+        password_at INTEGER NOT NULL DEFAULT 0,
+        email TEXT,
+        email_verified_at INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX users_by_email ON users (email) WHERE email IS NOT NULL;
+    CREATE TABLE members (
+        usergroup TEXT NOT NULL,
+        user TEXT NOT NULL,
+        PRIMARY KEY (usergroup, user)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX members_by_user ON members (user);
+    -- Tokens are kept as digests.
+    CREATE TABLE sessions (
+        id INTEGER PRIMARY KEY,
+        user TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        access BLOB NOT NULL UNIQUE,
+        access_expires INTEGER NOT NULL,
+        refresh BLOB UNIQUE,
+        refresh_expires INTEGER,
+        created_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX sessions_by_user ON sessions (user);
+    CREATE TABLE vouchers (
+        digest BLOB PRIMARY KEY,
+        user TEXT NOT NULL,
+        purpose TEXT NOT NULL,
+        expires INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX vouchers_by_user ON vouchers (user);
+
+    -- Creates that were carried out once and are to be answered the same way when they come again. `key` is a digest
+    -- of whoever asked and the key that they chose, `fingerprint` one of what they asked.
+    CREATE TABLE idempotency (
+        key BLOB PRIMARY KEY,
+        fingerprint BLOB NOT NULL,
+        object_type TEXT NOT NULL,
+        object TEXT NOT NULL,
+        reply TEXT NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX idempotency_by_time ON idempotency (at);
     "],
 };

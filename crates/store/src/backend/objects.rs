@@ -1,141 +1,343 @@
-//! Objects: insert, find, update, delete, list, count.
+//! Objects: create, find, update, delete, list, count; what somebody may not read is not there for them.
 
-use pilvi_model::query::{Filter, Page, Sort};
+use pilvi_model::access::CollectionRights;
+use pilvi_model::query::{After, Filter, Query, Sort};
 use pilvi_model::{
-    Error as DomainError, Object, ObjectId, ObjectType, Properties, Result, Timestamp, WebhookId,
+    Asker, Error as DomainError, Object, ObjectId, ObjectType, Permission, Properties, Readers,
+    Result, Timestamp, Writers,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value};
 
-use super::Backend;
-use super::outbox::{self, Change, Origin};
+use super::author::Author;
+use super::mutation::Written;
+use super::outbox::{self, Change};
+use super::{Backend, access, collections, geo, inherit, members, users, visible};
 use crate::error;
+use crate::query::Compiled;
 
 /// A list is put together in memory before it is sent.
 const PAGE_MAX_BYTES: usize = 32 << 20;
 
-/// A change that is on disk.
+/// An object and what decides who may do what with it.
 #[derive(Clone, Debug)]
-pub struct Written {
-    pub object: Object,
-    /// The webhooks that now have something to deliver.
-    pub webhooks: Vec<WebhookId>,
+pub(super) struct Stored {
+    pub(super) seq: i64,
+    pub(super) object: Object,
+    /// Its own list.
+    pub(super) access: i64,
+    /// The audience of its effective list.
+    pub(super) readers: i64,
 }
 
 impl Backend {
-    /// Stores a new object with its outbox row and deliveries.
-    pub async fn insert_object(&self, object: Object, origin: Origin) -> Result<Written> {
-        self.database
-            .write(move |connection| {
-                connection
-                    .prepare_cached(
-                        "INSERT INTO objects (type, id, created_at, updated_at, doc) \
-                         VALUES (?, ?, ?, ?, ?)",
-                    )?
-                    .execute(params![
-                        object.object_type.as_str(),
-                        object.id.to_string(),
-                        object.created_at.to_millis_text(),
-                        object.updated_at.to_millis_text(),
-                        object.text,
-                    ])?;
-                let webhooks = outbox::append(connection, Change::Create, &object, &origin)?;
-                Ok(Written { object, webhooks })
-            })
-            .await
-    }
-
+    /// The object, if the asker may read it.
     pub async fn find_object(
         &self,
+        asker: Asker,
         object_type: ObjectType,
         id: ObjectId,
     ) -> Result<Option<Object>> {
         self.database
-            .read(move |connection| find(connection, &object_type, id))
-            .await
-    }
-
-    /// Sets the given properties; fails with not found when there is no such object. `now` is a lower bound:
-    /// `updatedAt` always grows.
-    pub async fn update_object(
-        &self,
-        object_type: ObjectType,
-        id: ObjectId,
-        changes: Properties,
-        now: Timestamp,
-        origin: Origin,
-    ) -> Result<Written> {
-        self.database
-            .write(move |connection| {
-                let object = get(connection, &object_type, id)?.update(now, changes)?;
-                connection
-                    .prepare_cached(
-                        "UPDATE objects SET updated_at = ?, doc = ? WHERE type = ? AND id = ?",
-                    )?
-                    .execute(params![
-                        object.updated_at.to_millis_text(),
-                        object.text,
-                        object_type.as_str(),
-                        id.to_string(),
-                    ])?;
-                let webhooks = outbox::append(connection, Change::Update, &object, &origin)?;
-                Ok(Written { object, webhooks })
+            .read(move |connection| {
+                let found = find_readable(connection, &asker, &object_type, id)?;
+                Ok(found.map(|stored| stored.object))
             })
             .await
     }
 
-    /// Deletes the object and says what it last was.
-    pub async fn delete_object(
-        &self,
-        object_type: ObjectType,
-        id: ObjectId,
-        origin: Origin,
-    ) -> Result<Written> {
-        self.database
-            .write_when_low(move |connection| {
-                let object = get(connection, &object_type, id)?;
-                connection
-                    .prepare_cached("DELETE FROM objects WHERE type = ? AND id = ?")?
-                    .execute(params![object_type.as_str(), id.to_string()])?;
-                let webhooks = outbox::append(connection, Change::Delete, &object, &origin)?;
-                Ok(Written { object, webhooks })
-            })
-            .await
-    }
-
-    /// The texts of the objects that match, in order. A type that nobody used yet has none.
+    /// The texts of the objects that match and that the asker may read, in order. A type that nobody used yet has
+    /// none.
     pub async fn list_objects(
         &self,
+        asker: Asker,
         object_type: ObjectType,
-        filter: Filter,
-        sort: Sort,
-        page: Page,
+        query: &Query,
     ) -> Result<Vec<String>> {
+        self.list_part(asker, object_type, Part::Whole, query).await
+    }
+
+    pub(super) async fn list_part(
+        &self,
+        asker: Asker,
+        object_type: ObjectType,
+        part: Part,
+        query: &Query,
+    ) -> Result<Vec<String>> {
+        let (page, after) = (query.page, query.after.clone());
+        let (filter, sort) = (query.filter.clone(), query.sort.clone());
+        let order = sort.clone();
+        let plain = part.is_whole() && filter == Filter::default() && sort == Sort::default();
         self.read_query(filter, sort, move |connection, compiled| {
-            let sql = format!(
-                "SELECT doc FROM objects WHERE type = ? AND ({}) ORDER BY {} LIMIT ? OFFSET ?",
-                compiled.condition, compiled.order
-            );
-            let mut values = vec![Value::from(object_type.as_str().to_owned())];
-            values.extend_from_slice(&compiled.values);
-            values.push(i64::from(page.limit).into());
-            values.push(i64::try_from(page.offset).unwrap_or(i64::MAX).into());
-            collect_page(connection, &sql, values)
+            let compiled = part.narrow(connection, &asker, &object_type, compiled)?;
+            let compiled = visible::only(connection, &asker, &object_type, &compiled, plain)?;
+            let compiled = go_on(connection, &asker, &object_type, compiled, (&order, after.as_ref()))?;
+            geo::list_by_distance(connection, &order, &compiled, page.limit as usize, |compiled| {
+                let by_type = compiled.type_column();
+                let sql = format!(
+                    "SELECT doc FROM objects WHERE {by_type} = ? AND ({}) ORDER BY {} LIMIT ? OFFSET ?",
+                    compiled.condition, compiled.order
+                );
+                let mut values = vec![Value::from(object_type.as_str().to_owned())];
+                values.extend_from_slice(&compiled.values);
+                values.push(i64::from(page.limit).into());
+                values.push(i64::try_from(page.offset).unwrap_or(i64::MAX).into());
+                collect_page(connection, &sql, values)
+            })
         })
         .await
     }
 
-    /// How many objects match.
-    pub async fn count_objects(&self, object_type: ObjectType, filter: Filter) -> Result<u64> {
+    /// How many objects match of those that the asker may read.
+    pub async fn count_objects(
+        &self,
+        asker: Asker,
+        object_type: ObjectType,
+        filter: Filter,
+    ) -> Result<u64> {
+        self.count_part(asker, object_type, Part::Whole, filter)
+            .await
+    }
+
+    pub(super) async fn count_part(
+        &self,
+        asker: Asker,
+        object_type: ObjectType,
+        part: Part,
+        filter: Filter,
+    ) -> Result<u64> {
+        let plain = part.is_whole() && filter == Filter::default();
         // The default order binds no values.
         self.read_query(filter, Sort::default(), move |connection, compiled| {
+            let compiled = part.narrow(connection, &asker, &object_type, compiled)?;
+            let compiled = visible::only(connection, &asker, &object_type, &compiled, plain)?;
+            let by_type = compiled.type_column();
             let condition = &compiled.condition;
-            let sql = format!("SELECT count(*) FROM objects WHERE type = ? AND ({condition})");
+            let sql = format!("SELECT count(*) FROM objects WHERE {by_type} = ? AND ({condition})");
             let mut values = vec![Value::from(object_type.as_str().to_owned())];
-            values.extend_from_slice(&compiled.values);
+            values.extend(compiled.values);
             let mut statement = connection.prepare_cached(&sql)?;
             Ok(statement.query_row(params_from_iter(values), |row| row.get(0))?)
         })
         .await
+    }
+}
+
+/// The part of a collection that a list is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Whole,
+    /// Of the users, those in this group.
+    MembersOf(ObjectId),
+}
+
+impl Part {
+    fn is_whole(self) -> bool {
+        self == Self::Whole
+    }
+
+    /// Leaves only this part, if the asker may list it at all.
+    fn narrow(
+        self,
+        connection: &Connection,
+        asker: &Asker,
+        object_type: &ObjectType,
+        compiled: &Compiled,
+    ) -> error::Result<Compiled> {
+        match self {
+            Self::Whole => {
+                Backend::require_list(connection, asker, object_type)?;
+                Ok(compiled.clone())
+            }
+            Self::MembersOf(group) => members::only(connection, asker, group, compiled),
+        }
+    }
+}
+
+/// Stores a new object with its access list, its outbox row and its deliveries. `creator` takes the place of
+/// `creator` in the type's template; for a user that is the new user.
+pub(super) fn create(
+    connection: &Connection,
+    author: &Author,
+    id: ObjectId,
+    object_type: &ObjectType,
+    creator: Option<ObjectId>,
+    properties: &Properties,
+) -> error::Result<Written> {
+    let (is_known, rights) = collections::known_rights(connection, object_type)?;
+    if !rights.create.includes(&author.asker) {
+        return Err(author
+            .asker
+            .refusal(&format!("creating {object_type}"))
+            .into());
+    }
+    users::require_login(connection, object_type, id)?;
+    if !is_known {
+        collections::insert_used(connection, object_type, author.at)?;
+    }
+    let writers = Writers {
+        creator,
+        updater: author.asker.user(),
+    };
+    let object = Object::create_by(id, object_type.clone(), author.at, writers, properties);
+    let list = rights.template.clone().resolve(creator);
+    let parents = inherit::parents_of(&rights, &object)?;
+    let readers = access::intern_readers(connection, &Readers::of(&list))?;
+    let seq = insert(
+        connection,
+        &object,
+        access::intern_list(connection, &list)?,
+        readers,
+    )?;
+    if !parents.is_empty() {
+        inherit::set_parents(connection, seq, &parents)?;
+    }
+    let readers = match parents.is_empty() && !inherit::is_inherited(connection, &object)? {
+        true => readers,
+        false => {
+            inherit::refresh(connection, &[seq])?;
+            readers_of(connection, seq)?
+        }
+    };
+    let webhooks = outbox::append(connection, Change::Create, &object, readers, author)?;
+    Ok(Written {
+        object,
+        access: None,
+        webhooks,
+    })
+}
+
+fn insert(
+    connection: &Connection,
+    object: &Object,
+    access: i64,
+    readers: i64,
+) -> error::Result<i64> {
+    connection
+        .prepare_cached(
+            "INSERT INTO objects (type, id, created_at, updated_at, doc, access, readers) \
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            object.object_type.as_str(),
+            object.id.to_string(),
+            object.created_at.to_millis_text(),
+            object.updated_at.to_millis_text(),
+            object.text,
+            access,
+            readers,
+        ])?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Puts what `change` makes of the object in its place; fails with not found when there is no such object for this
+/// author.
+pub(super) fn update(
+    connection: &Connection,
+    author: &Author,
+    object_type: &ObjectType,
+    id: ObjectId,
+    change: impl FnOnce(&Object) -> Result<Object>,
+) -> error::Result<Written> {
+    let stored = access::require(
+        connection,
+        &author.asker,
+        Permission::Update,
+        object_type,
+        id,
+    )?;
+    replace(connection, author, &stored, change(&stored.object)?)
+}
+
+/// Puts an object in the place of its former self, whoever may do so having been asked before.
+pub(super) fn replace(
+    connection: &Connection,
+    author: &Author,
+    stored: &Stored,
+    object: Object,
+) -> error::Result<Written> {
+    connection
+        .prepare_cached("UPDATE objects SET updated_at = ?, doc = ? WHERE seq = ?")?
+        .execute(params![
+            object.updated_at.to_millis_text(),
+            object.text,
+            stored.seq
+        ])?;
+    users::follow(connection, &stored.object, &object)?;
+    let rights = collections::rights(connection, &object.object_type)?;
+    let readers = follow_references(connection, &rights, stored, &object)?;
+    let webhooks = outbox::append(connection, Change::Update, &object, readers, author)?;
+    Ok(Written {
+        object,
+        access: None,
+        webhooks,
+    })
+}
+
+/// An object that refers to others now may inherit from them. Says who its readers are then.
+fn follow_references(
+    connection: &Connection,
+    rights: &CollectionRights,
+    stored: &Stored,
+    object: &Object,
+) -> error::Result<i64> {
+    if rights.extends.is_empty() {
+        return Ok(stored.readers);
+    }
+    let parents = inherit::parents_of(rights, object)?;
+    if !inherit::set_parents(connection, stored.seq, &parents)? {
+        return Ok(stored.readers);
+    }
+    inherit::refresh(connection, &[stored.seq])?;
+    readers_of(connection, stored.seq)
+}
+
+/// Deletes the object and says what it last was.
+pub(super) fn delete(
+    connection: &Connection,
+    author: &Author,
+    object_type: &ObjectType,
+    id: ObjectId,
+) -> error::Result<Written> {
+    let stored = access::require(
+        connection,
+        &author.asker,
+        Permission::Delete,
+        object_type,
+        id,
+    )?;
+    connection
+        .prepare_cached("DELETE FROM objects WHERE seq = ?")?
+        .execute([stored.seq])?;
+    users::forget(connection, &stored.object)?;
+    inherit::detach(connection, stored.seq, &stored.object)?;
+    let object = stored.object;
+    let webhooks = outbox::append(connection, Change::Delete, &object, stored.readers, author)?;
+    Ok(Written {
+        object,
+        access: None,
+        webhooks,
+    })
+}
+
+/// Leaves only what follows the page before, if there was one.
+fn go_on(
+    connection: &Connection,
+    asker: &Asker,
+    object_type: &ObjectType,
+    compiled: Compiled,
+    (sort, after): (&Sort, Option<&After>),
+) -> error::Result<Compiled> {
+    match after {
+        None => Ok(compiled),
+        Some(After::Position(position)) => Ok(compiled.behind(sort, position)),
+        Some(After::Object(id)) => match find_readable(connection, asker, object_type, *id)? {
+            Some(stored) => Ok(compiled.behind(sort, &sort.position(&stored.object.to_json()?))),
+            None => Err(DomainError::bad_request(
+                "the object that `after` stood on is gone, and what it sorted by was too long to carry along; leave \
+                 `after` out to start over, or sort by something shorter",
+            )
+            .into()),
+        },
     }
 }
 
@@ -159,32 +361,62 @@ fn collect_page(
     Ok(texts)
 }
 
-fn get(connection: &Connection, object_type: &ObjectType, id: ObjectId) -> error::Result<Object> {
-    find(connection, object_type, id)?.ok_or_else(|| {
-        DomainError::not_found(format!("there is no object {id} of type {object_type}")).into()
-    })
+/// What is answered where there is no such object, or none for whoever asks.
+pub(super) fn missing(object_type: &ObjectType, id: ObjectId) -> DomainError {
+    DomainError::not_found(format!("there is no object {id} of type {object_type}"))
 }
 
-fn find(
+pub(super) fn get(
     connection: &Connection,
     object_type: &ObjectType,
     id: ObjectId,
-) -> error::Result<Option<Object>> {
+) -> error::Result<Stored> {
+    find(connection, object_type, id)?.ok_or_else(|| missing(object_type, id).into())
+}
+
+/// The object, if it is there for the asker.
+pub(super) fn find_readable(
+    connection: &Connection,
+    asker: &Asker,
+    object_type: &ObjectType,
+    id: ObjectId,
+) -> error::Result<Option<Stored>> {
+    match find(connection, object_type, id)? {
+        Some(stored) if access::may_read(connection, stored.readers, asker)? => Ok(Some(stored)),
+        _ => Ok(None),
+    }
+}
+
+pub(super) fn find(
+    connection: &Connection,
+    object_type: &ObjectType,
+    id: ObjectId,
+) -> error::Result<Option<Stored>> {
     let mut statement = connection.prepare_cached(
-        "SELECT created_at, updated_at, doc FROM objects WHERE type = ? AND id = ?",
+        "SELECT seq, created_at, updated_at, doc, access, readers FROM objects WHERE type = ? AND id = ?",
     )?;
     let found = statement
         .query_row(params![object_type.as_str(), id.to_string()], |row| {
-            Ok(Object {
-                id,
-                object_type: object_type.clone(),
-                created_at: timestamp(row, 0)?,
-                updated_at: timestamp(row, 1)?,
-                text: row.get(2)?,
+            Ok(Stored {
+                seq: row.get(0)?,
+                object: Object {
+                    id,
+                    object_type: object_type.clone(),
+                    created_at: timestamp(row, 1)?,
+                    updated_at: timestamp(row, 2)?,
+                    text: row.get(3)?,
+                },
+                access: row.get(4)?,
+                readers: row.get(5)?,
             })
         })
         .optional()?;
     Ok(found)
+}
+
+fn readers_of(connection: &Connection, seq: i64) -> error::Result<i64> {
+    let mut statement = connection.prepare_cached("SELECT readers FROM objects WHERE seq = ?")?;
+    Ok(statement.query_row([seq], |row| row.get(0))?)
 }
 
 /// Reads a moment that this crate wrote as text.

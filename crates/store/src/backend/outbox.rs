@@ -3,9 +3,10 @@
 //! Only what stands here is published. Rows are kept for consumers that lag, but no longer than a bound in time and
 //! in bytes; a delivery that has not succeeded by then is given up, and its log says so.
 
-use pilvi_model::{Object, RequestId, Timestamp, WebhookId};
+use pilvi_model::{Object, Timestamp, WebhookId};
 use rusqlite::{Connection, params};
 
+use super::author::Author;
 use super::deliveries;
 use super::webhooks;
 use crate::error::Result;
@@ -44,47 +45,40 @@ impl Change {
     }
 }
 
-/// Who caused a change, and when.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    pub request: RequestId,
-    /// The id of the app's user behind the request, when there is one.
-    pub user: Option<String>,
-    pub at: Timestamp,
-}
-
-/// Appends a change and the deliveries it causes; says which webhooks got one.
+/// Appends a change and the deliveries it causes; says which webhooks got one. `readers` may hear of it.
 pub(super) fn append(
     connection: &Connection,
     change: Change,
     object: &Object,
-    origin: &Origin,
+    readers: i64,
+    author: &Author,
 ) -> Result<Vec<WebhookId>> {
     let size = i64::try_from(object.text.len()).unwrap_or(i64::MAX / 2);
     connection
         .prepare_cached(
-            "INSERT INTO outbox (at, event, type, object, request, user, doc, bytes) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, \
-                     ?8 + coalesce((SELECT bytes FROM outbox ORDER BY seq DESC LIMIT 1), 0))",
+            "INSERT INTO outbox (at, event, type, object, request, user, doc, readers, bytes) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
+                     ?9 + coalesce((SELECT bytes FROM outbox ORDER BY seq DESC LIMIT 1), 0))",
         )?
         .execute(params![
-            millis(origin.at),
+            millis(author.at),
             change.as_str(),
             object.object_type.as_str(),
             object.id.to_string(),
-            origin.request.as_str(),
-            origin.user,
+            author.request.as_str(),
+            author.user(),
             object.text,
+            readers,
             size + ROW_BYTES,
         ])?;
     let seq = connection.last_insert_rowid();
     let mut listening = Vec::new();
     for webhook in webhooks::listening_to(connection, change, &object.object_type)? {
-        deliveries::insert(connection, webhook, seq, change, object, origin.at)?;
+        deliveries::insert(connection, webhook, seq, change, object, author.at)?;
         listening.push(webhook);
     }
     if seq % PRUNE_EVERY == 0 {
-        prune(connection, origin.at)?;
+        prune(connection, author.at)?;
     }
     Ok(listening)
 }

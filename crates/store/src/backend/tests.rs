@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use pilvi_model::query::{Filter, Page, Sort};
+use pilvi_model::query::{Filter, Page, Query, Sort};
 use pilvi_model::{
-    BackendId, Kind, Object, ObjectId, ObjectType, Properties, RequestId, Timestamp, WebhookId,
+    Asker, BackendId, Kind, Object, ObjectId, ObjectType, Properties, RequestId, Result, Timestamp,
+    WebhookId,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    Backend, Change, DeliveryState, DueDelivery, Origin, Outcome, PayloadAs, StoredWebhook,
+    Author, Backend, Change, DeliveryState, DueDelivery, Mutation, Outcome, PayloadAs,
+    StoredWebhook, Written,
 };
 use crate::{Limits, Store};
 
@@ -37,11 +39,33 @@ fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + millis)
 }
 
-fn origin(millis: u64) -> Origin {
-    Origin {
+fn origin(millis: u64) -> Author {
+    Author {
+        asker: Asker::Admin,
         request: RequestId::from_bytes([7; 16]),
-        user: None,
         at: at(millis),
+    }
+}
+
+/// Writes as they mostly are in tests.
+impl Backend {
+    pub(crate) async fn insert_object(&self, object: Object, author: Author) -> Result<Written> {
+        let mutation = Mutation::Create {
+            id: object.id,
+            properties: object.properties()?,
+            object_type: object.object_type,
+        };
+        self.write(mutation, author).await
+    }
+
+    async fn delete_object(
+        &self,
+        object_type: ObjectType,
+        id: ObjectId,
+        author: Author,
+    ) -> Result<Written> {
+        self.write(Mutation::Delete { object_type, id }, author)
+            .await
     }
 }
 
@@ -79,7 +103,14 @@ fn webhook(
 async fn update(backend: &Backend, object: &Object, properties: Value, millis: u64) -> Object {
     let changes = Properties::from_json(properties).unwrap();
     let written = backend
-        .update_object(todos(), object.id, changes, at(millis), origin(millis))
+        .write(
+            Mutation::Update {
+                object_type: todos(),
+                id: object.id,
+                changes,
+            },
+            origin(millis),
+        )
         .await
         .unwrap();
     written.object
@@ -110,14 +141,20 @@ async fn an_object_lives_from_insert_to_delete() {
         .unwrap()
         .object;
     assert_eq!(
-        backend.find_object(todos(), created.id).await.unwrap(),
+        backend
+            .find_object(Asker::Admin, todos(), created.id)
+            .await
+            .unwrap(),
         Some(created.clone())
     );
 
     let updated = update(backend, &created, json!({"done": true}), 0).await;
     assert!(updated.updated_at > created.updated_at);
     assert_eq!(
-        backend.find_object(todos(), created.id).await.unwrap(),
+        backend
+            .find_object(Asker::Admin, todos(), created.id)
+            .await
+            .unwrap(),
         Some(updated.clone())
     );
 
@@ -127,7 +164,10 @@ async fn an_object_lives_from_insert_to_delete() {
         .unwrap();
     assert_eq!(deleted.object, updated);
     assert_eq!(
-        backend.find_object(todos(), created.id).await.unwrap(),
+        backend
+            .find_object(Asker::Admin, todos(), created.id)
+            .await
+            .unwrap(),
         None
     );
     let again = backend
@@ -156,9 +196,11 @@ async fn a_list_is_filtered_sorted_and_cut() {
         limit: 2,
         offset: 1,
     };
+    let mut query = Query::default();
+    (query.filter, query.sort, query.page) = (odd(), down, page);
     let texts = world
         .backend
-        .list_objects(todos(), odd(), down, page)
+        .list_objects(Asker::Admin, todos(), &query)
         .await
         .unwrap();
     let numbers: Vec<i64> = texts
@@ -171,14 +213,18 @@ async fn a_list_is_filtered_sorted_and_cut() {
         .collect();
     assert_eq!(numbers, [3, 1]);
     assert_eq!(
-        world.backend.count_objects(todos(), odd()).await.unwrap(),
+        world
+            .backend
+            .count_objects(Asker::Admin, todos(), odd())
+            .await
+            .unwrap(),
         3
     );
     let other = ObjectType::custom("Todos").unwrap();
     assert_eq!(
         world
             .backend
-            .count_objects(other, Filter::default())
+            .count_objects(Asker::Admin, other, Filter::default())
             .await
             .unwrap(),
         0
@@ -206,7 +252,7 @@ async fn one_failure_spoils_no_other_write_of_the_same_commit() {
     assert_eq!(
         world
             .backend
-            .count_objects(todos(), Filter::default())
+            .count_objects(Asker::Admin, todos(), Filter::default())
             .await
             .unwrap(),
         25
@@ -255,7 +301,7 @@ async fn what_was_acknowledged_is_there_after_reopening() {
     let backend = store.backend(id);
     assert_eq!(
         backend
-            .find_object(todos(), written.object.id)
+            .find_object(Asker::Admin, todos(), written.object.id)
             .await
             .unwrap(),
         Some(written.object)
@@ -292,7 +338,7 @@ async fn a_deleted_backend_leaves_nothing() {
     assert_eq!(
         world
             .backend
-            .count_objects(todos(), Filter::default())
+            .count_objects(Asker::Admin, todos(), Filter::default())
             .await
             .unwrap(),
         0
@@ -311,10 +357,16 @@ async fn two_backends_share_nothing() {
         .await
         .unwrap()
         .object;
-    assert_eq!(other.find_object(todos(), written.id).await.unwrap(), None);
     assert_eq!(
         other
-            .count_objects(todos(), Filter::default())
+            .find_object(Asker::Admin, todos(), written.id)
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(
+        other
+            .count_objects(Asker::Admin, todos(), Filter::default())
             .await
             .unwrap(),
         0

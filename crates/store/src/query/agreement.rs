@@ -12,13 +12,19 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
-use super::tests::{database, insert, list};
+use crate::backend::geo::build;
+
+use super::tests::{database, insert, list, list_compiled, list_narrowed};
 
 #[test]
 fn sqlite_agrees_with_the_evaluator() {
     let connection = database();
+    for path in ["a", "b", "a.b"] {
+        let filter = Filter::from_json(json!({ path: {"$near": [0, 0]} })).unwrap();
+        build(&connection, &filter.regions()[0].path).unwrap();
+    }
     let cases = documents().prop_flat_map(|documents| {
-        let queries = vec((filter(&documents, 2), sort(&documents), page()), 1..5);
+        let queries = vec((whole_filter(&documents), sort(&documents), page()), 1..5);
         (Just(documents), queries)
     });
     let config = Config {
@@ -85,7 +91,7 @@ fn sqlite_agrees_on_every_scalar_against_every_other() {
 fn number_of_cases() -> u32 {
     match std::env::var("PILVI_PROPERTY_CASES") {
         Ok(text) => text.parse().expect("PILVI_PROPERTY_CASES is a number"),
-        Err(_) => 5000,
+        Err(_) => 3000,
     }
 }
 
@@ -100,16 +106,58 @@ fn compare(
         Filter::from_json(filter.clone()).and_then(|filter| Ok((filter, Sort::from_json(sort)?)));
     let (filter, order) =
         parsed.map_err(|error| TestCaseError::fail(format!("{filter}, {sort}: {error}")))?;
+    let order = order.or_nearest(&filter);
     let expected = evaluate(documents, &filter, &order, page);
     let found = list(connection, &filter, &order, page);
-    if found == expected {
+    let narrowed = list_narrowed(connection, &filter, super::compile(&filter, &order), page);
+    // With a large page there is nothing to walk.
+    let walks = page.limit > 10
+        || walk(connection, &filter, &order, page.limit)
+            == evaluate_whole(documents, &filter, &order);
+    if found == expected && narrowed == expected && walks {
         return Ok(());
     }
     let sql = super::compile(&filter, &order);
     let filter = filter.source();
     Err(TestCaseError::fail(format!(
-        "filter {filter}\nsort {sort}\n{page:?}\nexpected {expected:#?}\nfound {found:#?}\nas {sql:#?}"
+        "filter {filter}\nsort {sort}\n{page:?}\nexpected {expected:#?}\nfound {found:#?}\n\
+         narrowed {narrowed:#?}\nas {sql:#?}"
     )))
+}
+
+fn evaluate_whole(documents: &[Value], filter: &Filter, sort: &Sort) -> Vec<String> {
+    let whole = Page {
+        limit: 1000,
+        offset: 0,
+    };
+    evaluate(documents, filter, sort, whole)
+}
+
+/// The whole list, page by page, each from the position where the one before ended.
+fn walk(connection: &Connection, filter: &Filter, sort: &Sort, limit: u32) -> Vec<String> {
+    let page = Page {
+        limit: limit.max(1),
+        offset: 0,
+    };
+    let mut walked = list(connection, filter, sort, page);
+    let mut last_length = walked.len();
+    while last_length == page.limit as usize {
+        let last = walked.last().expect("the page was full");
+        let position = sort.position(&serde_json::from_str(last).unwrap());
+        let next = list_compiled(
+            connection,
+            super::compile(filter, sort).behind(sort, &position),
+            page,
+        );
+        last_length = next.len();
+        walked.extend(next);
+        // Every object comes once, or the walk would not end.
+        assert!(
+            walked.len() <= 1000,
+            "the walk repeats itself: {sort:?} {position:?}"
+        );
+    }
+    walked
 }
 
 fn evaluate(documents: &[Value], filter: &Filter, sort: &Sort, page: Page) -> Vec<String> {
@@ -244,6 +292,122 @@ fn reference() -> impl Strategy<Value = Value> {
     })
 }
 
+const LONGITUDES: [&str; 12] = [
+    "0",
+    "1",
+    "1.5",
+    "2",
+    "-1",
+    "179.9999999",
+    "180",
+    "-180",
+    "-179.9999999",
+    "181",
+    "1e300",
+    "16777217",
+];
+const LATITUDES: [&str; 10] = [
+    "0",
+    "1",
+    "1.5",
+    "2",
+    "-1",
+    "89.9999999",
+    "90",
+    "-90",
+    "91",
+    "-1e300",
+];
+
+fn pair(on_earth: bool) -> BoxedStrategy<Value> {
+    let read = |texts: &[&str]| -> Vec<Value> {
+        texts
+            .iter()
+            .map(|text| serde_json::from_str(text).unwrap())
+            .collect()
+    };
+    let (longitudes, latitudes) = match on_earth {
+        true => (read(&LONGITUDES[..9]), read(&LATITUDES[..8])),
+        false => (read(&LONGITUDES), read(&LATITUDES)),
+    };
+    (select(longitudes), select(latitudes))
+        .prop_map(|(longitude, latitude)| json!([longitude, latitude]))
+        .boxed()
+}
+
+fn location() -> impl Strategy<Value = Value> {
+    let point = pair(false)
+        .prop_map(|pair| json!({"type": "Point", "coordinates": pair}))
+        .boxed();
+    prop_oneof![
+        3 => pair(false),
+        2 => point.clone(),
+        1 => vec(prop_oneof![pair(false), point], 0..3).prop_map(Value::Array),
+    ]
+}
+
+fn distance() -> impl Strategy<Value = Value> {
+    select(vec![
+        json!(0),
+        json!(1e-9),
+        json!(0.5),
+        json!(1),
+        json!(1.5),
+        json!(3),
+        json!(3.2),
+        json!(200),
+        json!(1e300),
+    ])
+}
+
+fn shape() -> BoxedStrategy<Value> {
+    prop_oneof![
+        vec(pair(false), 2..3).prop_map(|corners| json!({ "$box": corners })),
+        vec(pair(false), 3..6).prop_map(|corners| json!({ "$polygon": corners })),
+        (pair(false), distance()).prop_map(|(centre, radius)| json!({"$center": [centre, radius]})),
+        (pair(true), distance())
+            .prop_map(|(centre, radius)| json!({"$centerSphere": [centre, radius]})),
+    ]
+    .boxed()
+}
+
+fn near() -> BoxedStrategy<Value> {
+    let metres = distance().prop_map(|distance| json!(distance.as_f64().unwrap() * 100_000.0));
+    let point =
+        pair(true).prop_map(|pair| json!({"$geometry": {"type": "Point", "coordinates": pair}}));
+    let of = |name: &'static str, place: BoxedStrategy<Value>, most: BoxedStrategy<Value>| {
+        (
+            place,
+            proptest::option::of(most),
+            proptest::option::of(distance()),
+        )
+            .prop_map(move |(place, most, least)| {
+                let mut test = json!({ name: place });
+                if let Some(most) = most {
+                    test["$maxDistance"] = most;
+                }
+                if let Some(least) = least {
+                    test["$minDistance"] = least;
+                }
+                test
+            })
+    };
+    prop_oneof![
+        of("$near", pair(false).boxed(), distance().boxed()),
+        of("$nearSphere", pair(true).boxed(), distance().boxed()),
+        of("$near", point.boxed(), metres.boxed()),
+    ]
+    .boxed()
+}
+
+/// A filter as a caller may send it: only at its top may it ask for what is near.
+fn whole_filter(documents: &[Value]) -> BoxedStrategy<Value> {
+    let near = (place(documents), near()).prop_map(|((path, _), near)| json!({ path: near }));
+    let both = (near.clone(), filter(documents, 1))
+        .prop_map(|(near, filter)| json!({"$and": [near, filter]}));
+    prop_oneof![16 => filter(documents, 2), 3 => near, 1 => both].boxed()
+}
+
 /// Any value. Only stored ones may have names with a dollar.
 fn value(stored: bool) -> BoxedStrategy<Value> {
     let plain = name(&INNER_NAMES);
@@ -259,7 +423,7 @@ fn value(stored: bool) -> BoxedStrategy<Value> {
                     .prop_map(|members| members.into_iter().collect()),
             ]
         });
-    prop_oneof![6 => scalar(), 1 => reference(), 5 => deep].boxed()
+    prop_oneof![6 => scalar(), 1 => reference(), 2 => location(), 5 => deep].boxed()
 }
 
 /// A path, and a value that may be found there.
@@ -431,6 +595,7 @@ fn operator(near: &Value) -> BoxedStrategy<Map<String, Value>> {
         2 => named(&["$exists"], exists),
         2 => named(&["$size"], size),
         2 => named(&["$mod"], divisors),
+        3 => named(&["$within", "$geoWithin"], shape()),
         1 => pattern,
     ]
     .boxed()

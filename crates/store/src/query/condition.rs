@@ -167,6 +167,10 @@ fn decide_property(path: &Path, property: &Property, test: &Test) -> Decision {
             &[key, key],
         )),
         Test::Element(_) | Test::ElementPasses(_) => Decision::unsure(is(ARRAY, key)),
+        // A location is an array or an object, or among the elements of an array.
+        Test::Near(_) | Test::Within(_) => {
+            Decision::unsure(Sql::fill(&format!("{{}} IN ({OBJECT}, {ARRAY})"), &[key]))
+        }
         Test::All(_) | Test::Not(_) => unreachable!("`decide` takes them apart"),
     }
 }
@@ -271,18 +275,16 @@ fn ordered(path: &Path, property: &Property, comparison: Comparison, operand: &S
     }
 }
 
-/// All other keys are above the numbers; `NULL` compares with nothing.
+/// All other keys are above the numbers; `NULL` compares with nothing. Both ends of the stretch are said, though the
+/// lower one goes without saying: SQLite takes a range for much narrower then, and its index for the better one.
 fn compare_number(key: &Sql, comparison: Comparison, operand: &Sql) -> Sql {
     let template = match comparison {
-        Comparison::Less => "{} < {}",
-        Comparison::LessOrEqual => "{} <= {}",
+        Comparison::Less => "({} < {} AND {} >= -9e999)",
+        Comparison::LessOrEqual => "({} <= {} AND {} >= -9e999)",
         Comparison::Greater => "({} > {} AND {} < '')",
         Comparison::GreaterOrEqual => "({} >= {} AND {} < '')",
     };
-    match comparison {
-        Comparison::Less | Comparison::LessOrEqual => Sql::fill(template, &[key, operand]),
-        _ => Sql::fill(template, &[key, operand, key]),
-    }
+    Sql::fill(template, &[key, operand, key])
 }
 
 /// The numbers are below the texts, all else is above.

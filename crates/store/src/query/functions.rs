@@ -1,13 +1,13 @@
 //! The way from SQL back into the evaluator, for what SQL cannot decide.
 //!
-//! Both functions take as their first argument a bound text that stays the same for a whole statement; SQLite
+//! The functions take as their first argument a bound text that stays the same for a whole statement; SQLite
 //! keeps what was parsed from it, so it is parsed once and not for each row. What they are called with was made
 //! by this crate. Anything else ends the statement with an error.
 
 use std::error::Error;
 
 use pilvi_model::query::sort::SortValue;
-use pilvi_model::query::{Filter, Path, Sort};
+use pilvi_model::query::{Filter, Nearest, Path, Sort};
 use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::Value;
@@ -17,13 +17,14 @@ use super::sql::Sql;
 
 type Fault = Box<dyn Error + Send + Sync>;
 
-/// Adds both functions to a connection.
+/// Adds the functions to a connection.
 pub(super) fn register(connection: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC
         | FunctionFlags::SQLITE_DIRECTONLY;
     connection.create_scalar_function("eds_matches", 2, flags, eds_matches)?;
-    connection.create_scalar_function("eds_key", 2, flags, eds_key)
+    connection.create_scalar_function("eds_key", 2, flags, eds_key)?;
+    connection.create_scalar_function("eds_distance", 2, flags, eds_distance)
 }
 
 /// Whether the document passes the filter, as 0 or 1.
@@ -35,6 +36,12 @@ pub(super) fn matches(filter: &serde_json::Value) -> Sql {
 pub(super) fn key(path: &Path) -> Sql {
     let sort = json!({"sortBy": path.to_string()}).to_string();
     Sql::fill("eds_key({}, doc)", &[&Sql::value(sort)])
+}
+
+/// How far the document is from what the filter calls near; `NULL` when it has no location there.
+pub(super) fn distance(nearest: &Nearest) -> Sql {
+    let filter = Sql::value(nearest.source.to_string());
+    Sql::fill("eds_distance({}, doc)", &[&filter])
 }
 
 fn eds_matches(context: &Context<'_>) -> rusqlite::Result<bool> {
@@ -62,6 +69,17 @@ fn eds_key(context: &Context<'_>) -> rusqlite::Result<Value> {
         Some(SortValue::Array) => Value::Blob(vec![2]),
         Some(SortValue::Boolean(flag)) => Value::Blob(vec![3 + u8::from(flag)]),
     })
+}
+
+fn eds_distance(context: &Context<'_>) -> rusqlite::Result<Option<f64>> {
+    let nearest = context.get_or_create_aux(0, |text| -> Result<_, Fault> {
+        Ok(Filter::parse(text.as_str()?)?.nearest())
+    })?;
+    let document = document(context)?;
+    Ok(nearest
+        .as_ref()
+        .as_ref()
+        .and_then(|nearest: &Nearest| nearest.distance(&document)))
 }
 
 fn document(context: &Context<'_>) -> rusqlite::Result<serde_json::Value> {

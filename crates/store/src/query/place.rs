@@ -18,6 +18,7 @@
 //! That is also the order in which lists sort, so the key is the sort order's term.
 
 use pilvi_model::query::Path;
+use serde_json::Value;
 
 use super::functions;
 use super::sql::Sql;
@@ -90,6 +91,59 @@ pub(super) fn index_key(path: &Path) -> Option<String> {
     match Place::of(path) {
         Place::Property(Property { key, .. }) if key.values.is_empty() => Some(key.text),
         _ => None,
+    }
+}
+
+/// The rectangles of an index of locations: a `SELECT` of `seq`, west, east, south and north of every row of `rows`, an
+/// SQL table with `seq` and `doc`, that may have a location at the path. `None` for names that are not plain.
+///
+/// It is generous: whoever has a location there that a query can find lies in its rectangle. A single location that is
+/// no larger than a plane's usual numbers is its own rectangle; everything less simple gets the whole plane.
+pub(crate) fn location_rectangles(path: &Path, rows: &str) -> Option<String> {
+    let paths = json_paths(path)?;
+    if paths.iter().any(|path| !path.values.is_empty()) {
+        return None;
+    }
+    let (place, before) = paths.split_last()?;
+    let place = place.text.strip_suffix('\'')?;
+    let array_before: Vec<String> = before
+        .iter()
+        .map(|path| format!("json_type(doc, {}) = 'array'", path.text))
+        .collect();
+    let meets_array = match array_before.is_empty() {
+        true => "0".to_owned(),
+        false => array_before.join(" OR "),
+    };
+    let number = |number: u8| {
+        format!(
+            "CASE json_type(doc, {place}') \
+             WHEN 'array' THEN iif(json_array_length(doc, {place}') = 2, doc ->> {place}[{number}]', NULL) \
+             WHEN 'object' THEN doc ->> {place}.coordinates[{number}]' END"
+        )
+    };
+    let (x, y) = (number(0), number(1));
+    Some(format!(
+        "SELECT seq, iif(fits, x, -9e999), iif(fits, x, 9e999), iif(fits, y, -9e999), iif(fits, y, 9e999) FROM ( \
+         SELECT seq, x, y, typeof(x) IN ('integer', 'real') AND typeof(y) IN ('integer', 'real') \
+         AND x BETWEEN -1e6 AND 1e6 AND y BETWEEN -1e6 AND 1e6 AS fits FROM ( \
+         SELECT seq, {x} AS x, {y} AS y FROM {rows} \
+         WHERE ({meets_array}) OR json_type(doc, {place}') = 'array' \
+         OR json_type(doc, {place}.coordinates') = 'array'))"
+    ))
+}
+
+/// The key that a value of a [`pilvi_model::query::Position`] stands for; `None` for `NULL`.
+pub(super) fn key_of(value: &Value) -> Option<Sql> {
+    match value {
+        Value::Null => None,
+        Value::Bool(flag) => Some(Sql::text(if *flag { TRUE } else { FALSE })),
+        Value::Object(_) => Some(Sql::text(OBJECT)),
+        Value::Array(_) => Some(Sql::text(ARRAY)),
+        Value::String(text) => Some(Sql::value(text.clone())),
+        Value::Number(number) => match number.as_i64() {
+            Some(integer) => Some(Sql::value(integer)),
+            None => number.as_f64().map(Sql::value),
+        },
     }
 }
 

@@ -7,6 +7,7 @@ use rusqlite::{Connection, params, params_from_iter};
 use serde_json::{Value, json};
 
 use super::{Compiled, compile, register};
+use crate::backend::geo;
 
 /// An empty table of objects in memory.
 pub(super) fn database() -> Connection {
@@ -49,11 +50,31 @@ pub(super) fn list(
     sort: &Sort,
     page: Page,
 ) -> Vec<String> {
+    list_compiled(connection, compile(filter, sort), page)
+}
+
+/// The texts that SQLite finds for a compiled query; it uses indexes of locations, where there are some.
+pub(super) fn list_narrowed(
+    connection: &Connection,
+    filter: &Filter,
+    compiled: Compiled,
+    page: Page,
+) -> Vec<String> {
+    let compiled = geo::narrow(connection, filter, compiled).unwrap();
+    list_compiled(connection, compiled, page)
+}
+
+pub(super) fn list_compiled(
+    connection: &Connection,
+    compiled: Compiled,
+    page: Page,
+) -> Vec<String> {
     let Compiled {
         condition,
         order,
         values,
-    } = compile(filter, sort);
+        ..
+    } = compiled;
     let sql =
         format!("SELECT doc FROM objects WHERE ({condition}) ORDER BY {order} LIMIT ? OFFSET ?");
     let page = [i64::from(page.limit), i64::try_from(page.offset).unwrap()].map(Bound::from);
@@ -104,6 +125,7 @@ fn plan(connection: &Connection, filter: &Value, sort: &str) -> String {
         condition,
         order,
         values,
+        ..
     } = compile(&filter, &Sort::parse(sort).unwrap());
     let sql = format!(
         "EXPLAIN QUERY PLAN SELECT doc FROM objects WHERE type = 'x' AND ({condition}) ORDER BY {order}"
@@ -184,6 +206,49 @@ fn an_index_on_the_key_serves_comparison_and_order() {
     assert!(by_title.contains("by_title"), "{by_title}");
     let by_id = plan(&connection, &json!({"id": "x"}), "[]");
     assert!(by_id.contains("objects_by_id (type=? AND id=?)"), "{by_id}");
+}
+
+/// However far a walk has come, the next page starts where the last one ended.
+#[test]
+fn an_index_leads_to_where_a_page_ended() {
+    let connection = database();
+    let by_title = Sort::parse(r#"{"sortBy":"title"}"#).unwrap();
+    let key = compile(&Filter::default(), &by_title).order;
+    connection
+        .execute_batch(&format!("CREATE INDEX by_title ON objects (type, {key})"))
+        .unwrap();
+    for number in 0..2000 {
+        let id = format!("{number:024x}");
+        insert(
+            &connection,
+            &json!({"id": id, "objectType": "x", "title": number / 2}),
+        );
+    }
+    connection.execute_batch("ANALYZE").unwrap();
+    let last = json!({"id": format!("{:024x}", 1500), "title": 750});
+    let cases = [
+        ("[]", "objects_by_id (type=? AND id>?)"),
+        (r#"{"sortBy":"title"}"#, "by_title (type=? AND <expr>>?)"),
+    ];
+    for (sort, expected) in cases {
+        let sort = Sort::parse(sort).unwrap();
+        let compiled = compile(&Filter::default(), &sort).behind(&sort, &sort.position(&last));
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT doc FROM objects WHERE type = 'x' AND ({}) ORDER BY {}",
+            compiled.condition, compiled.order
+        );
+        let mut statement = connection.prepare(&sql).unwrap();
+        let rows = statement.query_map(params_from_iter(compiled.values), |row| {
+            row.get::<_, String>(3)
+        });
+        let plan = rows
+            .unwrap()
+            .collect::<rusqlite::Result<Vec<_>>>()
+            .unwrap()
+            .join("\n");
+        assert!(plan.contains(expected), "{sort:?}: {plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{sort:?}: {plan}");
+    }
 }
 
 #[test]

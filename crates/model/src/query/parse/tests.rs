@@ -27,20 +27,6 @@ fn every_refusal_names_the_culprit() {
             json!({"a": {"$type": "string"}}),
             "`$type` is not an operator",
         ),
-        (json!({"a": {"$near": [1, 2]}}), "`$near` is not available"),
-        (
-            json!({"a": {"$nearSphere": [1, 2]}}),
-            "`$nearSphere` is not available",
-        ),
-        (json!({"a": {"$within": {}}}), "`$within` is not available"),
-        (
-            json!({"a": {"$geoWithin": {}}}),
-            "`$geoWithin` is not available",
-        ),
-        (
-            json!({"a": {"$maxDistance": 1}}),
-            "`$maxDistance` is not available",
-        ),
         (json!({"$gt": 1}), "`$gt` stands behind a property"),
         (json!({"$not": {"a": 1}}), "`$not` stands behind a property"),
         (
@@ -173,20 +159,21 @@ fn every_refusal_names_the_culprit() {
         ),
         // Typed values.
         (
-            json!({"a": {"$type": "time", "$value": -1}}),
-            "a time in q must be",
+            json!({"a": {"$type": "time", "$value": "soon"}}),
+            "is no time",
         ),
-        (
-            json!({"a": {"$type": "time", "$value": []}}),
-            "`$type` in q must be",
-        ),
+        (json!({"a": {"$type": "time", "$value": []}}), "is no time"),
         (
             json!({"a": {"$type": "ref", "$value": 1}}),
-            "`$type` in q must be",
+            "is no reference",
         ),
         (
-            json!({"a": {"$type": "geoloc", "$value": [1, 2]}}),
-            "`geoloc` is not available",
+            json!({"a": {"$type": "geoloc", "$value": 1}}),
+            "is no location",
+        ),
+        (
+            json!({"a": {"$type": "money", "$value": 1}}),
+            "`$type` that is unknown",
         ),
     ];
     for (filter, expected) in cases {

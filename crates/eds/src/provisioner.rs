@@ -1,0 +1,102 @@
+//! What happens when a backend is made or removed: its file comes and goes with its instance.
+
+use pilvi_core::Provisioner;
+use pilvi_core::provisioner::{Provisioning, refuse_unknown};
+use pilvi_model::{BackendId, Error, Instance, Provider, Result};
+use serde_json::{Map, Value};
+
+use crate::Eds;
+
+/// The key of an instance's configuration that says who may use a new backend.
+const OPENNESS: &str = "openness";
+const OPEN: &str = "open";
+const PRIVATE: &str = "private";
+
+impl Provisioner for Eds {
+    fn provider(&self) -> Provider {
+        Provider::Eds
+    }
+
+    /// `openness` is `open`, as old clients expect and as it is when nothing is said, or `private`.
+    fn initial_config(&self, asked: Map<String, Value>) -> Result<Map<String, Value>> {
+        initial_config(asked)
+    }
+
+    fn create<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        Box::pin(async move {
+            let backend: BackendId = instance.id.parse()?;
+            match is_private(instance) {
+                true => {
+                    self.0
+                        .store
+                        .create_private_backend(backend, self.now())
+                        .await
+                }
+                false => self.0.store.create_backend(backend).await,
+            }
+        })
+    }
+
+    fn remove<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        Box::pin(async move {
+            let backend: BackendId = instance.id.parse()?;
+            self.0.store.delete_backend(backend).await
+        })
+    }
+}
+
+fn initial_config(mut asked: Map<String, Value>) -> Result<Map<String, Value>> {
+    let mut config = Map::new();
+    match asked.shift_remove(OPENNESS) {
+        None | Some(Value::Null) => {}
+        Some(Value::String(text)) if text == OPEN || text == PRIVATE => {
+            config.insert(OPENNESS.to_owned(), text.into());
+        }
+        Some(_) => return Err(Error::invalid("config.openness", "must be open or private")),
+    }
+    refuse_unknown(&asked)?;
+    Ok(config)
+}
+
+fn is_private(instance: &Instance) -> bool {
+    instance
+        .config
+        .get(OPENNESS)
+        .is_some_and(|text| text == PRIVATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn config(value: Value) -> Result<Map<String, Value>> {
+        let Value::Object(asked) = value else {
+            unreachable!("tests write objects");
+        };
+        initial_config(asked)
+    }
+
+    #[test]
+    fn a_backend_is_open_or_private() {
+        assert!(config(json!({})).unwrap().is_empty());
+        assert!(
+            config(json!({"openness": null, "runtimeSize": "x"}))
+                .unwrap()
+                .is_empty()
+        );
+        for openness in ["open", "private"] {
+            assert_eq!(
+                config(json!({"openness": openness})).unwrap()["openness"],
+                openness
+            );
+        }
+        for wrong in [
+            json!({"openness": "closed"}),
+            json!({"openness": true}),
+            json!({"other": 1}),
+        ] {
+            assert!(config(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What a caller may see of a collection, as part of a query.
+//!
+//! The audience of each object stands with it, so the condition is about one number: everybody's, or one of those
+//! that the caller belongs to. Usually the query is carried out as it would be for an administrator and passes over
+//! what the caller may not see. That is a long way in a large collection of which the caller may see little; there
+//! the query starts from what they may see instead.
+
+use pilvi_model::access::Subjects;
+use pilvi_model::{Asker, ObjectType, Subject};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params};
+
+use super::{access, collections};
+use crate::error::Result;
+use crate::query::Compiled;
+
+/// In a file with fewer objects the long way is short.
+const LARGE: i64 = 1000;
+/// As many audiences as one caller belongs to at most are looked through.
+const MINE: &str =
+    "SELECT audience FROM audience_subjects WHERE subject IN (SELECT value FROM json_each(?))";
+
+/// Leaves only what the asker may see. `plain`: the query asks for everything, in order of the ids.
+pub(super) fn only(
+    connection: &Connection,
+    asker: &Asker,
+    object_type: &ObjectType,
+    compiled: &Compiled,
+    plain: bool,
+) -> Result<Compiled> {
+    let compiled = compiled.clone();
+    match asker {
+        Asker::Admin => Ok(compiled),
+        // The index by readers has this in order of the ids; for all else there may be a better one.
+        Asker::Anonymous if plain => Ok(compiled.and("readers = 1", Vec::new())),
+        Asker::Anonymous => Ok(compiled.and("+readers = 1", Vec::new())),
+        Asker::User { .. } => {
+            let mine = access::subjects_of(asker);
+            if sees_little(connection, object_type, &mine)? {
+                let values = vec![object_type.as_str().to_owned().into(), mine.into()];
+                return Ok(compiled.of_rows(&seen("seq"), values));
+            }
+            let condition = format!("(+readers = 1 OR +readers IN ({MINE}))");
+            Ok(compiled.and(&condition, vec![Value::from(mine)]))
+        }
+    }
+}
+
+/// The rows of a type that somebody may see, from the index by readers.
+fn seen(columns: &str) -> String {
+    format!(
+        "SELECT {columns} FROM objects INDEXED BY objects_by_readers WHERE type = ? AND readers IN ({MINE})"
+    )
+}
+
+/// Whether the caller may see so few objects of a large collection that it is better to start from those. To find a
+/// page of visible objects by passing over the others takes about `page × all / visible` steps, to start from the
+/// visible ones takes `visible`: what is few grows with the root of all. It is counted no further than that.
+fn sees_little(connection: &Connection, object_type: &ObjectType, mine: &str) -> Result<bool> {
+    let newest: Option<i64> = connection
+        .prepare_cached("SELECT max(seq) FROM objects")?
+        .query_row([], |row| row.get(0))?;
+    let newest = newest.unwrap_or(0);
+    if newest < LARGE || is_shown_to_all(connection, object_type)? {
+        return Ok(false);
+    }
+    let few = newest.isqrt().saturating_mul(2);
+    let counted: i64 = connection
+        .prepare_cached(&format!("SELECT count(*) FROM ({} LIMIT ?)", seen("1")))?
+        .query_row(params![object_type.as_str(), mine, few + 1], |row| {
+            row.get(0)
+        })?;
+    Ok(counted <= few)
+}
+
+/// Whether new objects of the type can be read by everybody, or everybody who is signed in: callers then see most.
+fn is_shown_to_all(connection: &Connection, object_type: &ObjectType) -> Result<bool> {
+    let rights = collections::rights(connection, object_type)?;
+    let shown = |subjects: &Subjects| {
+        subjects.contains(&Subject::Everyone) || subjects.contains(&Subject::Authenticated)
+    };
+    Ok(shown(&rights.template.read) || shown(&rights.template.admin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migrate::migrate;
+    use crate::query;
+    use pilvi_model::query::{Filter, Sort};
+    use pilvi_model::{ObjectId, Readers, Timestamp};
+    use rusqlite::params_from_iter;
+    use std::path::Path;
+
+    const OBJECTS: i64 = 4000;
+
+    fn notes() -> ObjectType {
+        ObjectType::custom("notes").unwrap()
+    }
+
+    fn user(number: u8) -> Asker {
+        Asker::User {
+            id: ObjectId::from_bytes([number; 12]),
+            groups: Vec::new(),
+        }
+    }
+
+    fn audience(connection: &Connection, number: u8) -> i64 {
+        let subject = Subject::user(ObjectId::from_bytes([number; 12]));
+        let readers = Readers::from_text(&Subjects::of([subject]).to_text()).unwrap();
+        access::intern_readers(connection, &readers).unwrap()
+    }
+
+    /// A private file in which user 1 may read almost everything and user 2 a hundredth.
+    fn large() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        query::register(&connection).unwrap();
+        migrate(&connection, Path::new("x"), &super::super::SCHEMA).unwrap();
+        collections::make_private(&connection, Timestamp::from_millis(1)).unwrap();
+        let (most, few) = (audience(&connection, 1), audience(&connection, 2));
+        for number in 0..OBJECTS {
+            let readers = if number % 100 == 0 { few } else { most };
+            connection
+                .prepare_cached(
+                    "INSERT INTO objects (type, id, created_at, updated_at, doc, readers) \
+                     VALUES ('objects.notes', printf('%024x', ?1), '', '', json_object('n', ?1), ?2)",
+                )
+                .unwrap()
+                .execute([number, readers])
+                .unwrap();
+        }
+        connection
+    }
+
+    fn compiled(connection: &Connection, asker: &Asker, q: &str) -> Compiled {
+        let filter = Filter::parse(q).unwrap();
+        let plain = filter == Filter::default();
+        let whole = query::compile(&filter, &Sort::default());
+        only(connection, asker, &notes(), &whole, plain).unwrap()
+    }
+
+    /// How SQLite goes about it.
+    fn plan(connection: &Connection, asker: &Asker, what: &str, q: &str) -> String {
+        let compiled = compiled(connection, asker, q);
+        let by_type = compiled.type_column();
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT {what} FROM objects WHERE {by_type} = ? AND ({}) ORDER BY {} LIMIT 100",
+            compiled.condition, compiled.order
+        );
+        let mut values = vec![Value::from("objects.notes".to_owned())];
+        values.extend(compiled.values);
+        let mut statement = connection.prepare(&sql).unwrap();
+        let rows = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(3));
+        rows.unwrap()
+            .map(Result::unwrap)
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+
+    #[test]
+    fn what_everybody_may_read_is_found_by_its_readers() {
+        let connection = large();
+        let list = plan(&connection, &Asker::Anonymous, "doc", "{}");
+        assert_eq!(
+            list,
+            "SEARCH objects USING INDEX objects_by_readers (type=? AND readers=?)"
+        );
+        let count = plan(&connection, &Asker::Anonymous, "count(*)", "{}");
+        assert!(
+            count.contains("COVERING INDEX objects_by_readers (type=? AND readers=?)"),
+            "{count}"
+        );
+    }
+
+    #[test]
+    fn the_index_of_a_property_serves_whoever_asks() {
+        let connection = large();
+        let filter = Filter::parse(r#"{"n":5}"#).unwrap();
+        let key = query::index_keys(&filter, &Sort::default()).remove(0);
+        let index = format!("CREATE INDEX by_n ON objects (type, {key}, id); ANALYZE objects");
+        connection.execute_batch(&index).unwrap();
+        for asker in [Asker::Admin, Asker::Anonymous, user(1)] {
+            let plan = plan(&connection, &asker, "doc", r#"{"n":5}"#);
+            assert!(
+                plan.contains("USING INDEX by_n (type=?"),
+                "{asker:?}: {plan}"
+            );
+        }
+    }
+
+    #[test]
+    fn whoever_sees_little_starts_from_that() {
+        let connection = large();
+        let little = plan(&connection, &user(2), "doc", "{}");
+        assert!(
+            little.contains("USING INTEGER PRIMARY KEY (rowid=?)"),
+            "{little}"
+        );
+        assert!(
+            little.contains("objects_by_readers (type=? AND readers=?)"),
+            "{little}"
+        );
+        for most in [
+            plan(&connection, &user(1), "doc", "{}"),
+            plan(&connection, &Asker::Admin, "doc", "{}"),
+        ] {
+            assert!(
+                most.contains("USING INDEX objects_by_id (type=?)"),
+                "{most}"
+            );
+            assert!(!most.contains("TEMP B-TREE FOR ORDER BY"), "{most}");
+        }
+        // Where new objects are for everybody, nobody counts.
+        connection
+            .execute("UPDATE collections SET rights = NULL", [])
+            .unwrap();
+        let open = plan(&connection, &user(2), "doc", "{}");
+        assert!(
+            open.contains("USING INDEX objects_by_id (type=?)"),
+            "{open}"
+        );
+    }
+}
