@@ -13,6 +13,9 @@ pub struct Disk {
     folder: TempDir,
 }
 
+/// How often it is tried again to cover a disk.
+const COVER_AGAIN_MAX: usize = 20;
+
 /// A mount over a folder that allows no writing below it, taken away on drop.
 pub struct ReadOnlyCover {
     folder: PathBuf,
@@ -76,10 +79,19 @@ impl Disk {
         let path = folder
             .to_str()
             .expect("a temporary folder has a plain name");
-        // In two steps: done in one, the second sometimes fails under load.
-        run("mount", &["--bind", path], &folder)
-            .and_then(|()| run("mount", &["-o", "remount,bind,ro"], &folder))
-            .unwrap_or_else(|reason| panic!("the disk cannot be covered: {reason}"));
+        // A file that a server opens between the two steps for writing is in the way of the second.
+        let cover = || {
+            run("mount", &["--bind", path], &folder)?;
+            run("mount", &["-o", "remount,bind,ro"], &folder).inspect_err(|_| unmount(&folder))
+        };
+        let mut outcome = cover();
+        for _ in 0..COVER_AGAIN_MAX {
+            if outcome.is_ok() {
+                break;
+            }
+            outcome = cover();
+        }
+        outcome.unwrap_or_else(|reason| panic!("the disk cannot be covered: {reason}"));
         ReadOnlyCover { folder }
     }
 }

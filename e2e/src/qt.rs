@@ -1,4 +1,4 @@
-//! Builds our Qt 5 example with `qmake` and `make`, as its README says.
+//! Builds our Qt 5 programs with `qmake` and `make`: the example, as its README says, and the one in `qt/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::{search_path, skip};
 /// Debian's, which may stand for Qt 5 or Qt 6; and the names that other systems give to Qt 5's.
 const NAMES: [&str; 3] = ["qmake", "qmake-qt5", "qmake5"];
 
-/// What the example needs beside Qt's core; a header of each says whether its package is there.
+/// What they need beside Qt's core; a header of each says whether its package is there.
 const HEADERS: [&str; 2] = ["QtNetwork/QNetworkAccessManager", "QtWebSockets/QWebSocket"];
 
-/// How long the build may take while others compile beside it.
+/// How long a build may take while others compile beside it.
 const BUILT_WITHIN: Duration = Duration::from_secs(300);
 
 /// Builds `examples/todo-public` below `folder`, once for all tests of a process, and returns the program.
@@ -27,7 +27,22 @@ const BUILT_WITHIN: Duration = Duration::from_secs(300);
 #[track_caller]
 pub fn todo_public(folder: &Path) -> Option<PathBuf> {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| Some(build(&qmake()?, &folder.join("todo-public"))));
+    built(&PROGRAM, "../examples/todo-public", folder)
+}
+
+/// Builds `qt/enginio-habits` in the same way.
+///
+/// # Panics
+/// When the build fails, with all it said.
+#[track_caller]
+pub fn enginio_habits(folder: &Path) -> Option<PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    built(&PROGRAM, "qt/enginio-habits", folder)
+}
+
+#[track_caller]
+fn built(program: &OnceLock<Option<PathBuf>>, project: &str, folder: &Path) -> Option<PathBuf> {
+    let program = program.get_or_init(|| Some(build(&qmake()?, project, folder)));
     if program.is_none() {
         skip::report(
             "Qt 5 is not installed: as root, run apt-get install g++ make qt5-qmake qtbase5-dev libqt5websockets5-dev",
@@ -36,13 +51,16 @@ pub fn todo_public(folder: &Path) -> Option<PathBuf> {
     program.clone()
 }
 
+/// A program is called as its folder is.
 #[track_caller]
-fn build(qmake: &Path, folder: &Path) -> PathBuf {
-    fs::create_dir_all(folder).expect("the target folder is ours");
-    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/todo-public");
-    step("qmake", selected(qmake).arg(project).current_dir(folder));
-    step("make", Command::new("make").current_dir(folder));
-    folder.join("todo-public")
+fn build(qmake: &Path, project: &str, folder: &Path) -> PathBuf {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join(project);
+    let name = project.file_name().expect("a project has a name");
+    let folder = folder.join(name);
+    fs::create_dir_all(&folder).expect("the target folder is ours");
+    step("qmake", selected(qmake).arg(&project).current_dir(&folder));
+    step("make", Command::new("make").current_dir(&folder));
+    folder.join(name)
 }
 
 #[track_caller]

@@ -1,4 +1,5 @@
-//! The demo's page in a real browser. What each script does is in `node/page_*.cjs`.
+//! The demo's page in a real browser, and a page that lies in a file. What each script does is in `node/page_*.cjs` and
+//! in `node/from_file.cjs`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -58,6 +59,17 @@ fn the_page_fits_its_window_and_can_be_read() {
     let pictures = pictures.to_str().expect("a target folder has a plain name");
     if let Some(script) = start("page_pictures.cjs", &server, &[("PICTURES", pictures)]) {
         assert_eq!(script.result(DONE_WITHIN), json!({"pictures": 12}));
+    }
+    server.stop();
+}
+
+#[test]
+fn a_page_from_a_file_reads_every_reply() {
+    let server = Server::demo();
+    let backend = server.backend();
+    let id = [("BACKEND_ID", &*backend.id)];
+    if let Some(script) = start("from_file.cjs", &server, &id) {
+        assert_eq!(script.result(DONE_WITHIN), json!({"refusals": 8}));
     }
     server.stop();
 }

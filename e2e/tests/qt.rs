@@ -1,4 +1,5 @@
-//! Qt 5's own classes against the server: our example, built as its README says, writes a todo and hears of it.
+//! Qt 5's own classes against the server: our example, built as its README says, writes a todo and hears of it; and a
+//! program of ours has the habits of the Qt library.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,9 +7,10 @@ use std::time::Duration;
 
 use pilvi_e2e::api::text;
 use pilvi_e2e::child::{Client, Ended};
-use pilvi_e2e::qt;
+use pilvi_e2e::http::Request;
 use pilvi_e2e::server::Server;
 use pilvi_e2e::socket::Socket;
+use pilvi_e2e::{qt, shape};
 use serde_json::{Value, json};
 
 /// Longer than the example's own limit for a round.
@@ -86,6 +88,39 @@ fn what_others_do_is_heard() {
         "{}",
         ended.report()
     );
+}
+
+/// What each of these lines stands for is in `qt/enginio-habits/main.cpp`.
+#[test]
+fn the_habits_of_the_qt_library_are_put_up_with() {
+    let server = Server::demo();
+    let backend = server.backend();
+    if let Some(program) = qt::enginio_habits(Path::new(env!("CARGO_TARGET_TMPDIR"))) {
+        let mut command = Command::new(program);
+        command.args([format!("http://{}", server.http), backend.id.clone()]);
+        let ended = Client::start("enginio-habits", &mut command).ended(DONE_WITHIN);
+        assert!(ended.status.success(), "{}", ended.report());
+        assert_eq!(
+            ended.lines,
+            [
+                "stale tokens",
+                "whole objects",
+                "count=",
+                "a plus",
+                "members",
+                "access"
+            ]
+        );
+        // It says so itself; here is what others see of it.
+        let todos = backend.send(Request::get("/v1/objects/todos")).must_be(200);
+        let titles: Vec<&Value> = shape::results(&todos)
+            .iter()
+            .map(|todo| &todo["title"])
+            .collect();
+        assert_eq!(titles, ["a+b", "a b"]);
+        assert_eq!(todos["results"][0]["completed"], true);
+    }
+    server.stop();
 }
 
 /// The program goes through its round, and another socket hears that it wrote what it says.

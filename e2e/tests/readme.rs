@@ -54,6 +54,29 @@ fn the_readme_works_as_written() {
     server.stop();
 }
 
+/// The same for the page about users and access lists, on a server that stays.
+#[test]
+fn the_page_about_people_works_as_written() {
+    if !has_curl() {
+        return;
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/people.md");
+    let blocks = paste::marked_blocks(&std::fs::read_to_string(page).unwrap());
+    assert!(blocks.len() > 5, "the page marks its blocks");
+    let server = Server::start(&Options::serve());
+    let cloud = server.cloud();
+    let variables = [
+        ("pilvi", format!("http://{}", server.http)),
+        ("account", cloud.account_id.clone()),
+        ("token", cloud.token.clone()),
+    ];
+    let variables = variables
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    paste::run(&blocks.join("\n"), &variables);
+    server.stop();
+}
+
 /// `demo` without `--json` talks to a person, and its last line says how to stop it.
 #[test]
 fn the_lines_that_demo_prints_work_when_pasted() {

@@ -26,6 +26,7 @@ pub mod query;
 mod random;
 mod table;
 pub mod tokens;
+pub mod updates;
 mod watch;
 
 pub use random::Random;
@@ -44,12 +45,12 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target {
         name: "access",
         check: access::check,
         make: access::make,
-        short_runs: 30_000,
+        short_runs: 40_000,
     },
     Target {
         name: "chunks",
@@ -85,7 +86,13 @@ pub const TARGETS: [Target; 7] = [
         name: "tokens",
         check: tokens::check,
         make: tokens::make,
-        short_runs: 30_000,
+        short_runs: 80_000,
+    },
+    Target {
+        name: "updates",
+        check: updates::check,
+        make: updates::make,
+        short_runs: 80_000,
     },
 ];
 

@@ -1,7 +1,7 @@
-//! Queries: reading one neither panics nor takes long, every fault is a bad request in a few words, and what is read
-//! means the same to the evaluator and to SQLite.
+//! Queries: reading one neither panics nor takes long, every fault is a bad request in a few words, what is read means
+//! the same to the evaluator and to SQLite, and a page's `next` leads to what stands behind it.
 //!
-//! An input has up to five lines: `q`, `sort`, `limit`, `offset`, `include`.
+//! An input has up to six lines: `q`, `sort`, `limit`, `offset`, `include`, `after`.
 
 use std::cell::RefCell;
 
@@ -33,6 +33,10 @@ pub fn check(input: &[u8]) {
         include: lines.next(),
         ..parameters
     };
+    let parameters = Parameters {
+        after: lines.next(),
+        ..parameters
+    };
     let query = match Query::parse(&parameters) {
         Ok(query) => query,
         Err(error) => {
@@ -48,7 +52,19 @@ pub fn check(input: &[u8]) {
     let echo = query.echo();
     let again = Filter::from_json(echo["query"].clone()).expect("an echo can be read");
     assert_eq!(again, query.filter);
-    TABLE.with_borrow_mut(|table| table.compare(&query.filter, &query.sort, query.page));
+    let next = TABLE.with_borrow_mut(|table| table.compare(&query));
+    let Some(next) = next else {
+        return;
+    };
+    // The cursor of a full page fits the query that it came from.
+    let behind = Query::parse(&Parameters {
+        after: Some(&next),
+        offset: None,
+        ..parameters
+    });
+    let behind = behind.unwrap_or_else(|error| panic!("{next} is refused: {error}"));
+    assert!(behind.after.is_some());
+    TABLE.with_borrow_mut(|table| table.compare(&behind));
 }
 
 const PATHS: [&str; 14] = [
@@ -97,6 +113,19 @@ const VALUES: [&str; 26] = [
     "{\"b\":{\"c\":1}}",
 ];
 
+const PLACES: [&str; 7] = [
+    "{\"$near\":[1,2]}",
+    "{\"$near\":[1,2],\"$maxDistance\":5}",
+    "{\"$nearSphere\":[24.9,60.2],\"$minDistance\":0.01}",
+    "{\"$near\":{\"$geometry\":{\"type\":\"Point\",\"coordinates\":[24.9,60.2]},\"$maxDistance\":2000000}}",
+    "{\"$within\":{\"$box\":[[0,0],[30,70]]}}",
+    "{\"$within\":{\"$centerSphere\":[[24.9,60.2],0.5]}}",
+    "{\"$geoWithin\":{\"$polygon\":[[0,0],[30,0],[30,70]]}}",
+];
+
+/// A cursor into the list of everything.
+const AFTER_ALL: &str = "WzEsImM3MzVhZDE5ODNkYzdkZGQiLFtdLCIwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDEiXQ";
+
 const PATTERNS: [&str; 9] = [
     "^b",
     "b$",
@@ -126,7 +155,17 @@ pub fn make(random: &mut Random) -> Vec<u8> {
     let limit = random.pick(&["", "1", "5", "1000", "0"]);
     let offset = random.pick(&["", "0", "3", "1000000000"]);
     let include = random.pick(&["", "{\"creator\":{}}", "[]"]);
-    format!("{q}\n{sort}\n{limit}\n{offset}\n{include}").into_bytes()
+    let after = match random.below(8) {
+        // What an unsorted list of everything calls its second object.
+        0 => AFTER_ALL,
+        1 => "WzEsIiIsW10sIiJd",
+        _ => "",
+    };
+    let q = match after == AFTER_ALL && random.one_in(2) {
+        true => "{}".to_owned(),
+        false => q,
+    };
+    format!("{q}\n{sort}\n{limit}\n{offset}\n{include}\n{after}").into_bytes()
 }
 
 fn conditions(random: &mut Random, depth: usize) -> String {
@@ -140,6 +179,13 @@ fn condition(random: &mut Random, depth: usize) -> String {
         let operator = random.pick(&["$and", "$or", "$nor"]);
         let (first, second) = (conditions(random, depth - 1), conditions(random, depth - 1));
         return format!("\"{operator}\":[{first},{second}]");
+    }
+    if random.one_in(12) {
+        return format!(
+            "\"{}\":{}",
+            random.pick(&["a", "c", "where", "where.at"]),
+            random.pick(&PLACES)
+        );
     }
     let path = random.pick(&PATHS);
     if random.one_in(3) {

@@ -1,14 +1,14 @@
 //! A table of objects in SQLite, and the same objects in memory: both engines of the query language over one content.
 
 use pilvi_model::Properties;
-use pilvi_model::query::{Filter, Page, Sort};
+use pilvi_model::query::{After, Filter, Page, Position, Query, Sort};
 use pilvi_store::query::{Compiled, compile, register};
 use rusqlite::types::Value as Bound;
 use rusqlite::{Connection, params, params_from_iter};
 use serde_json::{Map, Value, json};
 
 /// What documents hold under `a`, `b` and `c`, so that queries about these names meet every kind of value.
-const PROPERTIES: [&str; 16] = [
+const PROPERTIES: [&str; 20] = [
     r#"{}"#,
     r#"{"a":null,"b":true,"c":{}}"#,
     r#"{"a":1,"b":"x","c":[]}"#,
@@ -24,6 +24,10 @@ const PROPERTIES: [&str; 16] = [
     r#"{"a":"line\nline","b":"é","c":"🎈"}"#,
     r#"{"a":{"id":"51cdbc08989e975ec300772a","objectType":"objects.todos"},"b":[{"b":[]}]}"#,
     r#"{"a":[{"id":"51cdbc08989e975ec300772a","objectType":"objects.todos","x":1}],"x y":1}"#,
+    r#"{"where":[24.94,60.17],"a":[1,2]}"#,
+    r#"{"where":{"type":"Point","coordinates":[-179.9,-17.7]},"c":[2,2.5]}"#,
+    r#"{"where":{"at":[0.1,0.2]},"c":[[24.9,60.2],[1,2]]}"#,
+    r#"{"where":[[1.1,2.2],[24.93,60.16]],"b":0.1}"#,
     r#"{"it's":1,"q\"q":"x","0":0,"é":[{"0":{"a":1}}]}"#,
 ];
 
@@ -57,29 +61,54 @@ impl Table {
     }
 
     /// Demands the same objects in the same order from both engines, with some documents more that hold what the
-    /// filter asks for.
-    pub(crate) fn compare(&mut self, filter: &Filter, sort: &Sort, page: Page) {
+    /// filter asks for. Gives the cursor behind the page, if another may follow.
+    pub(crate) fn compare(&mut self, query: &Query) -> Option<String> {
+        let (filter, sort, page) = (&query.filter, &query.sort, query.page);
         for properties in echoes(filter.source()) {
             self.add(properties).expect("SQLite takes a document");
         }
-        let expected = self.evaluate(filter, sort, page);
+        let after = query
+            .after
+            .as_ref()
+            .and_then(|after| self.position(sort, after));
+        let expected = self.evaluate(filter, sort, page, after.as_ref());
+        let compiled = compile(filter, sort);
         let Compiled {
             condition,
             order,
             values,
             ..
-        } = compile(filter, sort);
+        } = match &after {
+            Some(position) => compiled.behind(sort, position),
+            None => compiled,
+        };
         let sql = format!(
             "SELECT doc FROM objects WHERE ({condition}) ORDER BY {order} LIMIT ? OFFSET ?"
         );
         let found = self
             .list(&sql, values, page)
             .unwrap_or_else(|error| panic!("SQLite says {error} to {sql}"));
-        assert_eq!(
-            found, expected,
-            "SQLite differs from the evaluator in {sql}"
-        );
+        let texts: Vec<String> = expected
+            .iter()
+            .map(|document| document.to_string())
+            .collect();
+        assert_eq!(found, texts, "SQLite differs from the evaluator in {sql}");
+        let next = query.next(expected.len(), expected.last().copied());
         self.shrink().expect("SQLite deletes documents");
+        next
+    }
+
+    /// Where a cursor stands. An object that is gone leaves no trace, and then nothing is left out.
+    fn position(&self, sort: &Sort, after: &After) -> Option<Position> {
+        match after {
+            After::Position(position) => Some(position.clone()),
+            After::Object(id) => {
+                let id = id.to_string();
+                let mut documents = self.documents.iter();
+                let document = documents.find(|document| document["id"] == *id);
+                document.map(|document| sort.position(document))
+            }
+        }
     }
 
     fn add(&mut self, properties: Map<String, Value>) -> rusqlite::Result<()> {
@@ -112,16 +141,30 @@ impl Table {
         Ok(())
     }
 
-    fn evaluate(&self, filter: &Filter, sort: &Sort, page: Page) -> Vec<String> {
+    fn evaluate(
+        &self,
+        filter: &Filter,
+        sort: &Sort,
+        page: Page,
+        after: Option<&Position>,
+    ) -> Vec<&Value> {
+        let is_behind = |document: &&Value| {
+            let order = |position| sort.compare_positions(&sort.position(document), position);
+            after.is_none_or(|position| order(position).is_gt())
+        };
         let mut passing: Vec<&Value> = self
             .documents
             .iter()
             .filter(|document| filter.matches(document))
+            .filter(is_behind)
             .collect();
         passing.sort_by(|left, right| sort.compare(left, right));
         let offset = usize::try_from(page.offset).unwrap_or(usize::MAX);
-        let page = passing.into_iter().skip(offset).take(page.limit as usize);
-        page.map(Value::to_string).collect()
+        passing
+            .into_iter()
+            .skip(offset)
+            .take(page.limit as usize)
+            .collect()
     }
 
     fn list(&self, sql: &str, values: Vec<Bound>, page: Page) -> rusqlite::Result<Vec<String>> {
@@ -179,6 +222,7 @@ fn collect<'a>(condition: &'a Value, wishes: &mut Vec<(&'a str, &'a Value)>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pilvi_model::query::Parameters;
 
     #[test]
     fn a_document_holds_what_the_filter_asks_for() {
@@ -201,9 +245,13 @@ mod tests {
     #[test]
     fn the_table_is_the_same_after_each_query() {
         let mut table = Table::new().unwrap();
-        let filter = Filter::parse(r#"{"a":{"$gte":1}}"#).unwrap();
+        let parameters = Parameters {
+            q: Some(r#"{"a":{"$gte":1}}"#),
+            ..Parameters::default()
+        };
+        let query = Query::parse(&parameters).unwrap();
         for _ in 0..3 {
-            table.compare(&filter, &Sort::default(), Page::default());
+            table.compare(&query);
             assert_eq!(table.documents.len(), PROPERTIES.len());
         }
     }

@@ -49,6 +49,11 @@ fn token_requests_keep_their_promises() {
 }
 
 #[test]
+fn updates_keep_their_promises() {
+    run("updates");
+}
+
+#[test]
 fn what_has_failed_once_fails_no_more() {
     for target in &TARGETS {
         for input in files::regressions(target).unwrap() {

@@ -5,7 +5,7 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell::{cargo, command, root};
+use crate::shell::{cargo, command, target_folder};
 
 /// Passes the arguments on. Only the results go to standard output, so that `--json` can be read by a program. A figure
 /// that misses its target is no failure: the report says so.
@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     if !build.status().context("could not start cargo")?.success() {
         bail!("the release binaries could not be built");
     }
-    let status = command(root().join("target/release/pilvi-bench"))
+    let status = command(target_folder().join("release/pilvi-bench"))
         .args(arguments)
         .stdin(Stdio::null())
         .status()

@@ -11,6 +11,9 @@ use crate::{bench, check, fuzz, install};
 /// How many sets of documents, each with several queries, the agreement test of the query compiler tries in a full run.
 const FULL_PROPERTY_CASES: &str = "100000";
 
+/// Kills of the server in a full run, which ends the campaign earlier when its time is up.
+const FULL_KILL_ROUNDS: &str = "1000";
+
 /// Installs, checks and tests. Everything runs, also after a failure, so that one run shows all that is wrong.
 pub(crate) fn run(full: bool) -> Result<Tally> {
     let mut tally = missing_tools()?;
@@ -54,13 +57,15 @@ fn release_end_to_end() -> Result<Tally> {
     if !succeeds(cargo().args(["build", "--release", "--package", "pilvi", "--quiet"]))? {
         return Ok(Tally::failure());
     }
-    counted(cargo().args([
+    let mut test = cargo();
+    test.args([
         "test",
         "--release",
         "--package",
         "pilvi-e2e",
         "--no-fail-fast",
-    ]))
+    ]);
+    counted(test.env("PILVI_KILL_ROUNDS", FULL_KILL_ROUNDS))
 }
 
 /// Ten minutes with ten thousand sockets; `PILVI_SOAK_SECONDS` makes it shorter.

@@ -15,6 +15,7 @@ mod error;
 mod include;
 mod objects;
 mod once;
+pub mod openapi;
 mod people;
 mod provisioner;
 mod routes;

@@ -25,7 +25,7 @@ pub struct Route {
     /// As axum writes it; `{type}` is a custom type's name without `objects.`.
     pub path: &'static str,
     pub who: Who,
-    /// The schema of the request's body, by its name; empty: none.
+    /// The schema of the request's body, as `openapi::schemas` names it; empty: none.
     pub takes: &'static str,
     /// The schema of the reply.
     pub gives: &'static str,
@@ -70,6 +70,17 @@ pub enum Membership {
     Read,
     Create,
     Delete,
+}
+
+impl Membership {
+    /// The key among the `members` of an access list.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Create => "create",
+            Self::Delete => "delete",
+        }
+    }
 }
 
 const fn route(

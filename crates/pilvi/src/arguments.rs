@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use pilvi_base::Secret;
 use pilvi_core::mail::Post;
 
@@ -36,6 +36,15 @@ pub(crate) enum Command {
     Demo(ServeOptions),
     /// Print the certificate that clients must trust for https and wss
     Ca,
+    /// Print the OpenAPI description of a service, as JSON
+    Openapi { service: DescribedService },
+}
+
+/// A service whose calls are described for programs.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DescribedService {
+    /// Enginio Data Storage
+    Eds,
 }
 
 #[derive(Args, Clone, Debug)]

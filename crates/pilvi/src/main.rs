@@ -1,4 +1,4 @@
-//! The one binary: `pilvi serve`, `pilvi demo`, `pilvi ca`.
+//! The one binary: `pilvi serve`, `pilvi demo`, `pilvi ca`, `pilvi openapi`.
 //!
 //! `main` parses and chooses; [`serve`] wires the parts; nothing else in the house knows all of them.
 #![expect(
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, DescribedService};
 
 /// Allocations cost a tenth of a request with the system's allocator. This one serves SQLite, too.
 #[global_allocator]
@@ -54,6 +54,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Command::Ca => {
             print!("{}", serve::ca_certificate(&arguments.data_folder()?)?);
+            Ok(())
+        }
+        Command::Openapi {
+            service: DescribedService::Eds,
+        } => {
+            print!("{}", pilvi_eds::openapi::text());
             Ok(())
         }
     }

@@ -16,7 +16,7 @@
 //! locations are the evaluator's; an index of locations only narrows where it is asked (see `backend::geo`).
 
 #[cfg(test)]
-mod agreement;
+pub(crate) mod agreement;
 mod condition;
 mod functions;
 mod place;

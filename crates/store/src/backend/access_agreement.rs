@@ -338,7 +338,8 @@ fn the_store_agrees_with_the_lists() {
     let case = std::cell::Cell::new(0);
     let inputs = (select(&[false, true][..]), vec(0_u8..4, 3), steps());
     let config = ProptestConfig {
-        cases: 200,
+        // A case is a backend with a history, which takes as long as many a query.
+        cases: crate::query::agreement::number_of_cases() / 25,
         failure_persistence: None,
         ..ProptestConfig::default()
     };

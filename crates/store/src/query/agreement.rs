@@ -88,10 +88,10 @@ fn sqlite_agrees_on_every_scalar_against_every_other() {
     clippy::disallowed_methods,
     reason = "a test is a door: the full tier asks for more cases"
 )]
-fn number_of_cases() -> u32 {
+pub(crate) fn number_of_cases() -> u32 {
     match std::env::var("PILVI_PROPERTY_CASES") {
         Ok(text) => text.parse().expect("PILVI_PROPERTY_CASES is a number"),
-        Err(_) => 3000,
+        Err(_) => 5000,
     }
 }
 

@@ -1,0 +1,213 @@
+'use strict';
+// A client that knows nothing but the published description: it makes every call that is in it, and holds what it
+// sends and what comes back to the schemas there.
+
+const assert = require('node:assert/strict');
+const fs = require('node:fs');
+const path = require('node:path');
+const Ajv = require('ajv/dist/2020');
+const { report, given } = require('./report.cjs');
+
+const document = JSON.parse(fs.readFileSync(path.join(__dirname, '../../docs/openapi/eds.json'), 'utf8'));
+const VERBS = ['get', 'post', 'put', 'patch', 'delete'];
+const MAIL_MS = 15_000;
+
+const ajv = new Ajv({ allErrors: true, allowUnionTypes: true });
+ajv.addVocabulary(Object.keys(document));
+ajv.addSchema(document, 'eds');
+
+const operations = new Map();
+for (const [address, item] of Object.entries(document.paths)) {
+  for (const verb of VERBS.filter((name) => name in item)) operations.set(item[verb].operationId, { address, verb, ...item[verb] });
+}
+const answered = new Set();
+const statuses = new Set();
+
+function follow(value) {
+  return value.$ref ? value.$ref.slice(2).split('/').reduce((place, name) => place[name], document) : value;
+}
+
+function expectFit(what, schema, value) {
+  const target = schema.$ref ? { $ref: `eds${schema.$ref}` } : schema;
+  const fits = ajv.compile(target);
+  assert.ok(fits(value), `${what}: ${ajv.errorsText(fits.errors)}\n${JSON.stringify(value)}`);
+}
+
+// Makes a call by its name. `into` fills the path.
+async function call(name, expected, { into = {}, query = {}, headers = {}, body, form } = {}) {
+  const operation = operations.get(name);
+  assert.ok(operation, `${name} is not described`);
+  const filled = operation.address.replace(/\{(\w+)\}/g, (_, key) => encodeURIComponent(into[key]));
+  const url = new URL(filled, given('ADDRESS'));
+  for (const [key, value] of Object.entries(query)) url.searchParams.set(key, value);
+  const request = { method: operation.verb.toUpperCase(), headers: { 'Enginio-Backend-Id': given('BACKEND_ID'), ...headers } };
+  if (body !== undefined) Object.assign(request, { body: JSON.stringify(body) });
+  if (form !== undefined) Object.assign(request, { body: new URLSearchParams(form) });
+  const type = form === undefined ? 'application/json' : 'application/x-www-form-urlencoded';
+  if (request.body) request.headers['Content-Type'] = type;
+  if (request.body && expected < 300) expectFit(`${name} takes`, operation.requestBody.content[type].schema, body ?? form);
+
+  const reply = await fetch(url, request);
+  const found = await reply.json();
+  assert.equal(reply.status, expected, `${name}: ${JSON.stringify(found)}`);
+  const described = operation.responses[expected];
+  assert.ok(described, `${name} answers ${expected}, which is not described`);
+  const { content, headers: promised = {} } = follow(described);
+  expectFit(`${name} gives`, content['application/json'].schema, found);
+  for (const header of Object.keys(promised)) assert.ok(reply.headers.get(header), `${name} has no ${header}`);
+  if (expected < 300) answered.add(name);
+  statuses.add(expected);
+  return found;
+}
+
+const admin = { Authorization: `Bearer ${given('TOKEN')}` };
+const bearer = (token) => ({ Authorization: `Bearer ${token}` });
+const everybody = [{ id: '*', objectType: 'aclSubject' }];
+
+// What all three collections have: objects that are read, changed, shared and deleted.
+async function walk(prefix, object, into, token) {
+  const at = { into, headers: bearer(token) };
+  assert.equal((await call(`get${prefix}Id`, 200, { ...at, query: { include: '{"creator":{}}' } })).id, object.id);
+  await call(`put${prefix}Id`, 200, { ...at, body: { note: 'put' } });
+  await call(`patch${prefix}Id`, 200, { ...at, body: { ...object, note: 'patched' } });
+  const counted = await call(`put${prefix}IdAtomic`, 200, { ...at, body: { $inc: { votes: 2 }, $push: { tags: { $each: ['a', 1] } } } });
+  assert.equal(counted.votes, 2);
+  await call(`put${prefix}IdAtomic`, 400, { ...at, body: { $where: 1 } });
+
+  const before = await call(`get${prefix}IdAccess`, 200, at);
+  await call(`put${prefix}IdAccess`, 200, { ...at, body: { update: everybody } });
+  await call(`delete${prefix}IdAccess`, 200, { ...at, body: { update: everybody } });
+  await call(`get${prefix}IdAccess`, 200, { ...at, query: { expand: '1' } });
+  assert.deepEqual(await call(`post${prefix}IdAccess`, 200, { ...at, body: before }), before);
+  await call(`get${prefix}IdAccess`, 401, { into });
+  await call(`get${prefix}Id`, 404, { into: { ...into, id: '0'.repeat(24) } });
+}
+
+async function checkObjects(token) {
+  const into = { type: 'todos' };
+  const headers = { ...bearer(token), 'Idempotency-Key': 'once' };
+  const todo = await call('postObjectsType', 201, { into, headers, body: { title: 'A todo', completed: false } });
+  await call('postObjectsType', 400, { into, body: { $bad: 1 } });
+  await walk('ObjectsType', todo, { ...into, id: todo.id }, token);
+  await call('postObjectsType', 201, { into, body: { title: 'Another' } });
+  const query = { q: '{"votes":{"$exists":true}}', sort: '{"sortBy":"title"}', limit: '1', include: '{"creator":{}}' };
+  const list = await call('getObjectsType', 200, { into, query });
+  await call('getObjectsType', 200, { into, query: { ...query, after: list.next } });
+  assert.equal((await call('getObjectsType', 200, { into, query: { count: '' } })).count, 2);
+  await call('getObjectsType', 400, { into, query: { q: '{"$where":"1"}' } });
+  await call('postBatch', 200, { headers: bearer(token), body: { operations: [
+    { method: 'POST', path: '/v1/objects/todos', body: { title: 'In a batch' } },
+    { method: 'PUT', path: `/v1/objects/todos/${todo.id}/access`, body: { read: everybody } },
+    { method: 'DELETE', path: `/v1/objects/todos/${todo.id}` },
+  ] } });
+  const short = await call('postObjectsType', 201, { into, body: {} });
+  await call('deleteObjectsTypeId', 200, { into: { ...into, id: short.id } });
+}
+
+async function checkPeople(user, token) {
+  await call('postUsers', 400, { body: {} });
+  await call('getUsers', 200, { query: { q: '{"username":"anna"}' } });
+  await walk('Users', user, { id: user.id }, token);
+  const group = await call('postUsergroups', 201, { headers: bearer(token), body: { name: 'editors' } });
+  await walk('Usergroups', group, { id: group.id }, token);
+  await call('getUsergroups', 200);
+  const members = { into: { id: group.id }, headers: bearer(token) };
+  const body = { id: user.id, objectType: 'users' };
+  await call('postUsergroupsIdMembers', 201, { ...members, body });
+  await call('postUsergroupsIdMembers', 400, { ...members, body });
+  assert.equal((await call('getUsergroupsIdMembers', 200, members)).results[0].id, user.id);
+  assert.equal((await call('getUser', 200, members)).usergroups[0].id, group.id);
+  await call('getUser', 401);
+  await call('deleteUsergroupsIdMembers', 200, { ...members, body });
+  await call('deleteUsergroupsId', 200, members);
+}
+
+async function checkSessions(credentials) {
+  const wrong = { ...credentials, password: 'wrong' };
+  await call('postAuthOauth2Token', 400, { form: { grant_type: 'password', ...wrong } });
+  const first = await call('postAuthOauth2Token', 200, { form: { grant_type: 'password', ...credentials } });
+  const body = { grant_type: 'refresh_token', refresh_token: first.refresh_token };
+  const second = await call('postAuthOauth2Token', 200, { body });
+  await call('postAuthOauth2Revoke', 200, { form: { token: second.access_token } });
+  await call('postAuthIdentity', 401, { body: wrong });
+  const { sessionToken } = await call('postAuthIdentity', 200, { body: credentials });
+  const headers = { 'Enginio-Backend-Session': sessionToken };
+  await call('getSession', 200, { headers });
+  await call('deleteSession', 200, { headers });
+  await call('getSession', 401, { headers });
+}
+
+// The code in the one mail about this.
+async function mailed(words) {
+  const folder = given('MAILS');
+  for (const end = Date.now() + MAIL_MS; Date.now() < end; await new Promise((done) => setTimeout(done, 50))) {
+    const names = fs.existsSync(folder) ? fs.readdirSync(folder).filter((name) => name.endsWith('.eml')) : [];
+    const mails = names.map((name) => fs.readFileSync(path.join(folder, name), 'utf8'));
+    const code = mails.find((mail) => mail.includes(words))?.match(/\b(?:[0-9a-f]{5}-){3}[0-9a-f]{5}\b/);
+    if (code) return code[0];
+  }
+  throw new Error(`no mail says ${words}`);
+}
+
+async function checkMails(credentials, token) {
+  await call('postAuthEmailVerification', 401);
+  await call('postAuthEmailVerification', 200, { headers: bearer(token) });
+  await call('postAuthEmailVerificationConfirm', 200, { body: { token: await mailed('is this your address') } });
+  await call('postAuthPasswordReset', 200, { body: { username: credentials.username } });
+  const body = { token: await mailed('a new password'), password: 'another' };
+  await call('postAuthPasswordResetConfirm', 200, { body });
+  await call('postAuthPasswordResetConfirm', 400, { body });
+  const asked = { body: { email: 'nobody@example.org' } };
+  for (let count = 0; count < 5; count += 1) await call('postAuthPasswordReset', 200, asked);
+  await call('postAuthPasswordReset', 429, asked);
+}
+
+async function checkAdministration(token) {
+  await call('getObjectTypes', 401);
+  await call('getObjectTypes', 403, { headers: bearer(token) });
+  const properties = [
+    { name: 'title', type: 'string' },
+    { name: 'list', type: 'ref', objectType: 'objects.lists', onCreate: { accessControlList: 'extend' } },
+  ];
+  const body = { name: 'notes', properties, settings: { websocket: true }, accessControlList: { read: everybody } };
+  const made = await call('postObjectTypes', 201, { headers: admin, body });
+  await call('postObjectTypes', 200, { headers: { 'Enginio-Backend-MasterKey': given('TOKEN') }, body });
+  await call('putObjectTypesId', 200, { headers: admin, into: { id: made.id }, body: { properties } });
+  await call('getObjectTypesId', 200, { headers: admin, into: { id: 'usergroups' } });
+  await call('getObjectTypes', 200, { headers: admin });
+
+  // The demo's own webhook tells of its type alone, this one of nothing that happens here.
+  const webhook = { url: 'http://192.0.2.1/', events: ['delete'], objectTypes: ['objects.lists'], headers: { 'X-Key': 'k' } };
+  const kept = await call('postWebhooks', 201, { headers: admin, body: webhook });
+  const at = { headers: admin, into: { id: kept.id } };
+  await call('getWebhooksId', 200, at);
+  await call('putWebhooksId', 200, { ...at, body: { headers: kept.headers, events: null } });
+  await call('putWebhooksId', 400, { ...at, body: { url: 'nowhere' } });
+  const { results } = await call('getWebhooks', 200, { headers: admin });
+  const logs = [];
+  for (const { id } of results) logs.push(await call('getWebhooksIdDeliveries', 200, { headers: admin, into: { id }, query: { limit: '5' } }));
+  assert.ok(logs.some((log) => log.results.length > 0), 'a delivery was looked at');
+  await call('deleteWebhooksId', 200, at);
+  await call('getWebhooksId', 404, at);
+}
+
+async function checkDocument() {
+  const { Validator } = await import('@seriousme/openapi-schema-validator');
+  const { valid, errors } = await new Validator().validate(document);
+  assert.ok(valid, JSON.stringify(errors));
+}
+
+report(async () => {
+  await checkDocument();
+  const credentials = { username: 'anna', password: 'her secret' };
+  const user = await call('postUsers', 201, { body: { ...credentials, email: 'anna@example.org', likes: ['tea'] } });
+  const { access_token: token } = await call('postAuthOauth2Token', 200, { body: { grant_type: 'password', ...credentials } });
+  await checkObjects(token);
+  await checkPeople(user, token);
+  await checkSessions(credentials);
+  await checkAdministration(token);
+  await checkMails(credentials, token);
+  await call('deleteUsersId', 200, { into: { id: user.id }, headers: admin });
+  assert.deepEqual([...operations.keys()].filter((name) => !answered.has(name)), [], 'nobody made these calls');
+  return { calls: answered.size, statuses: [...statuses].sort() };
+});

@@ -1,0 +1,49 @@
+//! The published description of EDS, by a client that knows nothing else: `node/openapi.cjs`.
+
+use std::path::Path;
+use std::process::Command;
+
+use pilvi_e2e::node;
+use pilvi_e2e::process::binary;
+use pilvi_e2e::server::{Options, Server};
+use serde_json::{Value, json};
+
+const COPY: &str = "../docs/openapi/eds.json";
+
+#[test]
+fn every_call_takes_and_gives_what_is_described() {
+    if !node::is_ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&Options {
+        data: Some(folder.path().to_owned()),
+        ..Options::demo()
+    });
+    let backend = server.backend();
+    let result = node::run(
+        "openapi.cjs",
+        &[
+            ("ADDRESS", &*format!("http://{}", server.http)),
+            ("BACKEND_ID", &backend.id),
+            ("TOKEN", &backend.token),
+            ("MAILS", folder.path().join("mail").to_str().unwrap()),
+        ],
+    );
+    assert_eq!(
+        result["statuses"],
+        json!([200, 201, 400, 401, 403, 404, 429])
+    );
+    server.stop();
+}
+
+/// The same as in the server's own tests, but of the program.
+#[test]
+fn the_program_prints_its_description() {
+    let output = Command::new(binary()).args(["openapi", "eds"]).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let copy = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(COPY)).unwrap();
+    assert_eq!(printed, serde_json::from_slice::<Value>(&copy).unwrap());
+}
