@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::fill::fill;
 use crate::http::client::Client;
 use crate::http::load::{self, Outcome, Plan};
+use crate::http::request::Request;
 use crate::options::Options;
 use crate::peers::store::{KINDS, Kind, ROWS, Store, object, value};
 use crate::report::{Better, Metric, Report};
@@ -63,7 +64,7 @@ pub(crate) fn run(world: &World, options: &Options) -> Result<Report> {
         extent.objects, extent.distinct
     ));
     report.note(
-        "Pilvi: SQLite with synchronous=FULL, the security token is checked; it has no users and no access lists yet",
+        "Pilvi: SQLite with synchronous=FULL, asked with the security token; `bench access` asks as users",
     );
     report.note(
         "Parse Server and PocketBase: one logged-in user, objects that only their owner may read; PostgreSQL as the \
@@ -152,15 +153,20 @@ pub(crate) fn queries(store: &dyn Store, extent: &Extent) -> Result<Outcome> {
     load(store.server().address, store.trees(), extent, &mut request)
 }
 
+/// Waits until the store's queries are fast.
+pub(crate) fn wait_until_indexed(store: &dyn Store) -> Result<()> {
+    wait_until_fast(store.server().address, || store.query(&value(0)))
+}
+
 /// Asks one query after the other until they are fast: Pilvi makes an index once it has seen that slow queries need it,
 /// and until then may refuse one that takes too long.
-pub(crate) fn wait_until_indexed(store: &dyn Store) -> Result<()> {
-    let mut client = Client::connect(store.server().address)?;
+pub(crate) fn wait_until_fast(address: SocketAddr, query: impl Fn() -> Request) -> Result<()> {
+    let mut client = Client::connect(address)?;
     let deadline = Instant::now() + INDEXED_WITHIN;
     let mut fast = 0;
     while fast < FAST_QUERIES && Instant::now() < deadline {
         let start = Instant::now();
-        let answer = client.send(store.query(&value(0)))?;
+        let answer = client.send(query())?;
         let is_fast = answer.status == 200 && start.elapsed() < FAST;
         fast = if is_fast { fast + 1 } else { 0 };
     }
@@ -190,19 +196,28 @@ pub(crate) fn scattered(number: u64, bound: u64) -> u64 {
     number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) % bound
 }
 
-/// A server that answers an empty list fast would win otherwise.
 fn check_query(store: &dyn Store) -> Result<()> {
-    let mut client = Client::connect(store.server().address)?;
-    let answer = client
-        .ask(store.query(&value(7)))
-        .context("the query fails")?;
-    let rows = answer
-        .pointer(store.rows_pointer())
-        .and_then(|rows| rows.as_array());
+    check_rows(
+        store.server().address,
+        store.query(&value(7)),
+        7,
+        store.rows_pointer(),
+    )
+}
+
+/// A server that answers an empty list fast would win otherwise.
+pub(crate) fn check_rows(
+    address: SocketAddr,
+    query: Request,
+    number: u64,
+    pointer: &str,
+) -> Result<()> {
+    let mut client = Client::connect(address)?;
+    let answer = client.ask(query).context("the query fails")?;
+    let rows = answer.pointer(pointer).and_then(|rows| rows.as_array());
+    let is_wanted = |row: &serde_json::Value| row["value"] == value(number);
     match rows {
-        Some(rows) if rows.len() == ROWS && rows.iter().all(|row| row["value"] == value(7)) => {
-            Ok(())
-        }
+        Some(rows) if rows.len() == ROWS && rows.iter().all(is_wanted) => Ok(()),
         _ => bail!("the query does not find its {ROWS} objects: {answer}"),
     }
 }

@@ -18,6 +18,7 @@
     reason = "counts and sizes of a benchmark are far below 2^52"
 )]
 
+mod access;
 mod bare;
 mod eds;
 mod fill;
@@ -67,6 +68,8 @@ enum Benchmark {
     Serve(Options),
     /// Objects over HTTP
     Eds(Options),
+    /// Objects over HTTP again, by callers who may not see everything
+    Access(Options),
     /// Pushing messages to many sockets
     Mws(MwsOptions),
     /// What more objects, backends and sockets cost
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().benchmark {
         Benchmark::Serve(options) => run(&options, |world| single(serve::run(world, &options))),
         Benchmark::Eds(options) => run(&options, |world| single(eds::run(world, &options))),
+        Benchmark::Access(options) => run(&options, |world| single(access::run(world, &options))),
         Benchmark::Mws(options) => run(&options.common, |world| single(mws::run(world, &options))),
         Benchmark::Growth(options) => run(&options, |world| growth::run(world, &options)),
         Benchmark::Soak(options) => soak(&options),

@@ -22,8 +22,14 @@ const MASTER_KEY: &str = "bench-master";
 pub(crate) struct Parse {
     // Before the database, so that it is stopped first.
     server: Server,
-    database: PostgreSql,
-    user: String,
+    pub(crate) database: PostgreSql,
+    person: Person,
+}
+
+/// A user who is signed in.
+#[derive(Clone)]
+pub(crate) struct Person {
+    pub(crate) id: String,
     session: String,
 }
 
@@ -32,17 +38,30 @@ impl Parse {
         let database = PostgreSql::start(world)?;
         let server = start_on(world, &database)?;
         let mut client = Client::connect(server.address)?;
-        let sign_up = application(Request::post("/parse/users"))
-            .json(&json!({"username": "bench", "password": "bench-password"}));
-        let user = client.ask(sign_up).context("nobody can sign up")?;
         let parse = Self {
-            user: text(&user, "/objectId")?,
-            session: text(&user, "/sessionToken")?,
+            person: Person::sign_up(&mut client, "bench")?,
             server,
             database,
         };
         parse.define(&mut client)?;
         Ok(parse)
+    }
+
+    /// Makes a role with one user.
+    pub(crate) fn create_role(client: &mut Client, name: &str, user: &Person) -> Result<()> {
+        let user = json!({"__type": "Pointer", "className": "_User", "objectId": user.id});
+        let role = json!({
+            "name": name,
+            "ACL": {"*": {"read": true}},
+            "users": {"__op": "AddRelation", "objects": [user]},
+        });
+        let request = application(Request::post("/parse/roles"))
+            .header("X-Parse-Master-Key", MASTER_KEY)
+            .json(&role);
+        client
+            .ask(request)
+            .map(drop)
+            .context("the role cannot be made")
     }
 
     fn define(&self, client: &mut Client) -> Result<()> {
@@ -59,6 +78,41 @@ impl Parse {
         client.ask(request).context("the class cannot be defined")?;
         self.database
             .execute("create index item_value on \"Item\" (value)")
+    }
+}
+
+impl Person {
+    pub(crate) fn sign_up(client: &mut Client, name: &str) -> Result<Self> {
+        let user = json!({"username": name, "password": "bench-password"});
+        let request = application(Request::post("/parse/users")).json(&user);
+        let user = client.ask(request).context("nobody can sign up")?;
+        Ok(Self {
+            id: text(&user, "/objectId")?,
+            session: text(&user, "/sessionToken")?,
+        })
+    }
+
+    /// Stores an object that only this user may read and write.
+    pub(crate) fn create(&self, object: &Value) -> Request {
+        let mut object = object.clone();
+        object["ACL"] = json!({&self.id: {"read": true, "write": true}});
+        self.logged_in(Request::post("/parse/classes/Item"))
+            .json(&object)
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Request {
+        self.logged_in(Request::get(&format!("/parse/classes/Item/{id}")))
+    }
+
+    pub(crate) fn query(&self, value: &str) -> Request {
+        let filter = encode(&json!({"value": value}).to_string());
+        let target = format!("/parse/classes/Item?where={filter}&order=-createdAt&limit={ROWS}");
+        self.logged_in(Request::get(&target))
+    }
+
+    /// How many objects there are for this user.
+    pub(crate) fn count(&self) -> Request {
+        self.logged_in(Request::get("/parse/classes/Item?count=1&limit=0"))
     }
 
     fn logged_in(&self, request: Request) -> Request {
@@ -98,20 +152,15 @@ impl Store for Parse {
     }
 
     fn create(&self, object: &Value) -> Request {
-        let mut object = object.clone();
-        object["ACL"] = json!({&self.user: {"read": true, "write": true}});
-        self.logged_in(Request::post("/parse/classes/Item"))
-            .json(&object)
+        self.person.create(object)
     }
 
     fn get(&self, id: &str) -> Request {
-        self.logged_in(Request::get(&format!("/parse/classes/Item/{id}")))
+        self.person.get(id)
     }
 
     fn query(&self, value: &str) -> Request {
-        let filter = encode(&json!({"value": value}).to_string());
-        let target = format!("/parse/classes/Item?where={filter}&order=-createdAt&limit={ROWS}");
-        self.logged_in(Request::get(&target))
+        self.person.query(value)
     }
 
     fn id_pointer(&self) -> &'static str {

@@ -62,10 +62,21 @@ impl Pilvi {
         provider: &str,
         name: &str,
     ) -> Result<Instance> {
-        let path = format!("/v1/accounts/{account}/instances");
         let body = json!({"name": name, "serviceProviderId": provider});
+        self.create_as(client, account, &body)
+    }
+
+    /// Makes a data backend in which only signed-in users may do anything, and see nothing but their own.
+    pub(crate) fn create_private(&self, client: &mut Client, name: &str) -> Result<Instance> {
+        let config = json!({"openness": "private"});
+        let body = json!({"name": name, "serviceProviderId": "eds", "config": config});
+        self.create_as(client, &self.account, &body)
+    }
+
+    fn create_as(&self, client: &mut Client, account: &str, body: &Value) -> Result<Instance> {
+        let path = format!("/v1/accounts/{account}/instances");
         let request = self.authorized(Request::post(&path));
-        let id = text(&client.ask(request.json(&body))?, "/id")?;
+        let id = text(&client.ask(request.json(body))?, "/id")?;
         let path = format!("/v1/instances/{id}/authorizations");
         let tokens = client.ask(self.authorized(Request::get(&path)))?;
         Ok(Instance {

@@ -65,16 +65,20 @@ impl Instance {
     }
 
     pub(crate) fn query_objects(&self, value: &str) -> Request {
-        let filter = encode(&json!({"value": value}).to_string());
-        let sort = encode(&json!([{"sortBy": "createdAt", "direction": "desc"}]).to_string());
-        let target = format!("/v1/objects/items?q={filter}&sort={sort}&limit={ROWS}");
-        self.authorized(Request::get(&target))
+        self.authorized(Request::get(&query_target(value)))
     }
 
     /// Names the backend and shows its token.
-    fn authorized(&self, request: Request) -> Request {
+    pub(crate) fn authorized(&self, request: Request) -> Request {
         request
             .header("Enginio-Backend-Id", &self.id)
             .header("Authorization", &format!("Bearer {}", self.token))
     }
+}
+
+/// Where the newest [`ROWS`] objects with this value are asked for.
+pub(crate) fn query_target(value: &str) -> String {
+    let filter = encode(&json!({"value": value}).to_string());
+    let sort = encode(&json!([{"sortBy": "createdAt", "direction": "desc"}]).to_string());
+    format!("/v1/objects/items?q={filter}&sort={sort}&limit={ROWS}")
 }
