@@ -57,8 +57,18 @@ fn nibble(digit: u8) -> Option<u8> {
 
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // Every request writes some; formatting byte by byte costs ten times as much.
+        let mut digits = [0; 24];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&hex_pair(byte));
+        }
+        f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }
+}
+
+fn hex_pair(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [byte >> 4, byte & 15].map(|nibble| DIGITS[usize::from(nibble)])
 }
 
 impl fmt::Debug for ObjectId {
@@ -138,7 +148,8 @@ pub struct RequestId(String);
 
 impl RequestId {
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        let digits = bytes.into_iter().flat_map(hex_pair);
+        Self(digits.map(char::from).collect())
     }
 
     /// A caller's own id, when it is one that may be stored and echoed: 1 to 64 letters, digits and hyphens.

@@ -27,6 +27,9 @@ use crate::migrate::{Schema, format_of, migrate};
 use crate::space::Space;
 use crate::writer::{self, Message, Need, Operation, Tally};
 
+#[cfg(test)]
+mod tests;
+
 /// Bounds of a pool.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -228,15 +231,22 @@ impl Reader {
         })
     }
 
-    /// Runs `query`, which is interrupted when it takes longer than `time_max`.
+    /// Runs `query` on one state of the file, however many statements it takes. It is interrupted when it takes longer
+    /// than `time_max`.
     fn run<T>(
         &self,
         time_max: Duration,
         query: impl FnOnce(&Connection) -> Result<T>,
     ) -> Result<T> {
+        let connection = &self.opened.connection;
         let deadline = micros(self.opened_at.elapsed() + time_max);
         self.deadline.store(deadline, Ordering::Relaxed);
-        query(&self.opened.connection)
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        let answer = query(connection);
+        // An answer that comes late is an answer: nothing may interrupt the end.
+        self.deadline.store(u64::MAX, Ordering::Relaxed);
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        answer
     }
 }
 

@@ -29,6 +29,7 @@ use pilvi_model::query::{
     Condition, Direction, Field, Filter, Nearest, Path, Position, Sort, Test,
 };
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 
 use place::Place;
@@ -53,10 +54,17 @@ pub struct Compiled {
 /// A longer condition is left to the evaluator as a whole: preparing it would cost more than it saves.
 const CONDITION_TEXT_MAX: usize = 64 << 10;
 
-/// Teaches a connection the functions that compiled queries call. Every connection that runs one needs it.
+/// Teaches a connection the functions that compiled queries call, and to keep the plan of a statement whatever is
+/// bound to it: otherwise SQLite plans anew for other values, which takes longer than most queries. Every connection
+/// that runs one needs it.
 pub fn register(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     functions::register(connection)
 }
+
+/// Gathers what SQLite needs to choose among the indexes of objects. Without it SQLite takes the one by type and id for
+/// the best. What it gathers is about an index as a whole and never about single values, for which no plan is made.
+pub(crate) const GATHER_STATISTICS: &str = "PRAGMA analysis_limit = 1000; ANALYZE objects";
 
 /// Compiles a filter and a sort order.
 pub fn compile(filter: &Filter, sort: &Sort) -> Compiled {
@@ -103,6 +111,24 @@ impl Compiled {
             names_rows: true,
             ..named
         }
+    }
+
+    /// The statement that lists the documents of one page, in order. It binds a type, then the values, then how many
+    /// documents there may be and how many are passed over.
+    ///
+    /// The page is made of numbers first and the documents are fetched for those: whatever is sorted is copied, and
+    /// documents are long. The numbers come in order and the loop over them is the outer one, so the documents do too.
+    pub(crate) fn page(&self) -> String {
+        self.page_of(&format!("{} = ?", self.type_column()))
+    }
+
+    fn page_of(&self, part: &str) -> String {
+        format!(
+            "SELECT listed.doc FROM \
+             (SELECT seq FROM objects WHERE {part} AND ({}) ORDER BY {} LIMIT ? OFFSET ?) AS page \
+             CROSS JOIN objects AS listed ON listed.seq = page.seq",
+            self.condition, self.order
+        )
     }
 
     /// How the type is to be named beside the condition: `+type` where its indexes would lead astray.

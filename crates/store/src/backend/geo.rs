@@ -10,7 +10,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::error::Result;
-use crate::query::{Compiled, location_rectangles};
+use crate::query::{self, Compiled, location_rectangles};
 
 /// Trees of one backend; each costs every write a little.
 const TREES_MAX: u32 = 4;
@@ -135,7 +135,6 @@ pub(crate) fn build(connection: &Connection, path: &Path) -> Result<()> {
         rectangles("objects"),
         rectangles("(SELECT new.seq AS seq, new.doc AS doc)"),
     );
-    // Without statistics SQLite takes the index by type and id for the better one.
     connection.execute_batch(&format!(
         "CREATE VIRTUAL TABLE {name} USING rtree (id, west, east, south, north);
          INSERT INTO {name} {all};
@@ -143,7 +142,8 @@ pub(crate) fn build(connection: &Connection, path: &Path) -> Result<()> {
          CREATE TRIGGER {name}_update AFTER UPDATE OF doc ON objects BEGIN
              DELETE FROM {name} WHERE id = old.seq; INSERT INTO {name} {new}; END;
          CREATE TRIGGER {name}_delete AFTER DELETE ON objects BEGIN DELETE FROM {name} WHERE id = old.seq; END;
-         PRAGMA analysis_limit = 1000; ANALYZE objects"
+         {}",
+        query::GATHER_STATISTICS
     ))?;
     Ok(())
 }

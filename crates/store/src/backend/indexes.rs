@@ -89,10 +89,9 @@ fn make(connection: &Connection, wish: &Wish) -> Result<()> {
         );
         return Ok(());
     }
-    // Without statistics SQLite takes the index by type and id for the better one.
     connection.execute_batch(&format!(
-        "CREATE INDEX IF NOT EXISTS {name} ON objects (type, {key}, id); \
-         PRAGMA analysis_limit = 1000; ANALYZE objects"
+        "CREATE INDEX IF NOT EXISTS {name} ON objects (type, {key}, id); {}",
+        query::GATHER_STATISTICS
     ))?;
     tracing::info!(index = name, "made an index for a query that was slow");
     Ok(())

@@ -202,12 +202,16 @@ fn one_of(path: &Path, property: &Property, values: &[Value]) -> Decision {
             Value::Array(_) => {}
         }
     }
-    // Where only references are asked for, one index on the key of their ids serves all of the condition.
-    let id = document_key(&path.member("id"));
     let only_references = references.len() == values.len();
-    unsure.push(is(ARRAY, if only_references { &id } else { key }));
     sure.extend(is_one_of(key, &scalars));
-    sure.extend(refers_to_one_of(path, &id, &references));
+    if references.is_empty() {
+        unsure.push(is(ARRAY, key));
+    } else {
+        // Where only references are asked for, one index on the key of their ids serves all of the condition.
+        let id = document_key(&path.member("id"));
+        unsure.push(is(ARRAY, if only_references { &id } else { key }));
+        sure.extend(refers_to_one_of(path, &id, &references));
+    }
     Decision {
         sure: (!sure.is_empty()).then(|| Sql::any(&sure)),
         unsure: Some(Sql::any(&unsure)),

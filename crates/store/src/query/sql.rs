@@ -31,13 +31,19 @@ impl Sql {
     /// # Panics
     /// When there are not as many pieces as places.
     pub(super) fn fill(template: &str, pieces: &[&Sql]) -> Self {
-        let mut texts = template.split("{}");
-        let mut filled = Self::text(texts.next().unwrap_or_default());
+        let length = |piece: &&Self| piece.text.len();
+        let mut filled = Self {
+            text: String::with_capacity(template.len() + pieces.iter().map(length).sum::<usize>()),
+            values: Vec::new(),
+        };
         let mut pieces = pieces.iter();
-        for text in texts {
-            filled.append(pieces.next().expect("each place has its piece"));
+        let mut rest = template;
+        while let Some((text, behind)) = rest.split_once('{') {
             filled.text.push_str(text);
+            filled.append(pieces.next().expect("each place has its piece"));
+            rest = behind.strip_prefix('}').expect("a place is `{}`");
         }
+        filled.text.push_str(rest);
         assert!(pieces.next().is_none(), "each piece has its place");
         filled
     }

@@ -6,7 +6,7 @@ use rusqlite::types::Value as Bound;
 use rusqlite::{Connection, params, params_from_iter};
 use serde_json::{Value, json};
 
-use super::{Compiled, compile, register};
+use super::{Compiled, GATHER_STATISTICS, compile, register};
 use crate::backend::geo;
 
 /// An empty table of objects in memory.
@@ -69,14 +69,7 @@ pub(super) fn list_compiled(
     compiled: Compiled,
     page: Page,
 ) -> Vec<String> {
-    let Compiled {
-        condition,
-        order,
-        values,
-        ..
-    } = compiled;
-    let sql =
-        format!("SELECT doc FROM objects WHERE ({condition}) ORDER BY {order} LIMIT ? OFFSET ?");
+    let (sql, values) = (compiled.page_of("1"), compiled.values);
     let page = [i64::from(page.limit), i64::try_from(page.offset).unwrap()].map(Bound::from);
     let mut statement = connection
         .prepare(&sql)
@@ -121,16 +114,15 @@ fn check(documents: &[Value], q: &Value, sort: &str, expected: &[usize]) {
 
 fn plan(connection: &Connection, filter: &Value, sort: &str) -> String {
     let filter = Filter::from_json(filter.clone()).unwrap();
-    let Compiled {
-        condition,
-        order,
-        values,
-        ..
-    } = compile(&filter, &Sort::parse(sort).unwrap());
-    let sql = format!(
-        "EXPLAIN QUERY PLAN SELECT doc FROM objects WHERE type = 'x' AND ({condition}) ORDER BY {order}"
-    );
+    plan_compiled(connection, compile(&filter, &Sort::parse(sort).unwrap()))
+}
+
+fn plan_compiled(connection: &Connection, compiled: Compiled) -> String {
+    let sql = format!("EXPLAIN QUERY PLAN {}", compiled.page());
     let mut statement = connection.prepare(&sql).unwrap();
+    let type_first = [Bound::from("x".to_owned())].into_iter();
+    let page = [Bound::from(100), Bound::from(0)];
+    let values = type_first.chain(compiled.values).chain(page);
     let rows = statement
         .query_map(params_from_iter(values), |row| row.get::<_, String>(3))
         .unwrap();
@@ -182,7 +174,7 @@ fn an_index_on_the_key_serves_comparison_and_order() {
             &json!({"id": number.to_string(), "objectType": "x", "title": number, "list": list, "a": {"b": number}}),
         );
     }
-    connection.execute_batch("ANALYZE").unwrap();
+    connection.execute_batch(GATHER_STATISTICS).unwrap();
     let reference = json!({"id": "51cdbc08989e975ec300772a", "objectType": "objects.lists"});
     for (filter, index) in [
         (json!({"title": "x"}), "by_title"),
@@ -224,7 +216,7 @@ fn an_index_leads_to_where_a_page_ended() {
             &json!({"id": id, "objectType": "x", "title": number / 2}),
         );
     }
-    connection.execute_batch("ANALYZE").unwrap();
+    connection.execute_batch(GATHER_STATISTICS).unwrap();
     let last = json!({"id": format!("{:024x}", 1500), "title": 750});
     let cases = [
         ("[]", "objects_by_id (type=? AND id>?)"),
@@ -233,19 +225,7 @@ fn an_index_leads_to_where_a_page_ended() {
     for (sort, expected) in cases {
         let sort = Sort::parse(sort).unwrap();
         let compiled = compile(&Filter::default(), &sort).behind(&sort, &sort.position(&last));
-        let sql = format!(
-            "EXPLAIN QUERY PLAN SELECT doc FROM objects WHERE type = 'x' AND ({}) ORDER BY {}",
-            compiled.condition, compiled.order
-        );
-        let mut statement = connection.prepare(&sql).unwrap();
-        let rows = statement.query_map(params_from_iter(compiled.values), |row| {
-            row.get::<_, String>(3)
-        });
-        let plan = rows
-            .unwrap()
-            .collect::<rusqlite::Result<Vec<_>>>()
-            .unwrap()
-            .join("\n");
+        let plan = plan_compiled(&connection, compiled);
         assert!(plan.contains(expected), "{sort:?}: {plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{sort:?}: {plan}");
     }
