@@ -242,7 +242,6 @@ fn a_session_is_renewed_once_by_each_token_and_ends_when_revoked() {
     let first = login(&backend, "anna", "anna's secret").must_be(200);
     let second = renew(&text(&first, "/refresh_token")).must_be(200);
     assert_eq!(shape::keys(&second), shape::keys(&first));
-    must_fail(&renew(&text(&first, "/refresh_token")));
     must_fail(&renew(&text(&first, "/access_token")));
     let access = [&first, &second].map(|reply| text(reply, "/access_token"));
     for token in &access {
@@ -266,6 +265,32 @@ fn a_session_is_renewed_once_by_each_token_and_ends_when_revoked() {
     ] {
         assert_eq!(revoke(again), json!({}));
     }
+    server.stop();
+}
+
+#[test]
+fn a_refresh_token_that_comes_a_second_time_ends_what_descends_from_it() {
+    let server = Server::demo();
+    let backend = server.backend();
+    register(&backend, "anna");
+    let renew = |token: &str| {
+        backend.send(form(
+            TOKEN,
+            &format!("grant_type=refresh_token&refresh_token={token}"),
+        ))
+    };
+    let first = login(&backend, "anna", "anna's secret").must_be(200);
+    let elsewhere = login(&backend, "anna", "anna's secret").must_be(200);
+    let second = renew(&text(&first, "/refresh_token")).must_be(200);
+    let third = renew(&text(&second, "/refresh_token")).must_be(200);
+    must_fail(&renew(&text(&first, "/refresh_token")));
+    for reply in [&first, &second, &third] {
+        let access = text(reply, "/access_token");
+        shape::eds_error(&who(&backend, &access), 401, "Unauthorized");
+    }
+    must_fail(&renew(&text(&third, "/refresh_token")));
+    who(&backend, &text(&elsewhere, "/access_token")).must_be(200);
+    renew(&text(&elsewhere, "/refresh_token")).must_be(200);
     server.stop();
 }
 

@@ -7,7 +7,7 @@
 pub mod form;
 mod mails;
 
-pub(crate) use mails::RULES as MAIL_RULES;
+pub(crate) use mails::{LETTER_BOX_RULES, RULES as MAIL_RULES};
 
 use std::time::Duration;
 
@@ -18,7 +18,9 @@ use pilvi_core::passwords;
 use pilvi_core::throttle::{Attempt, TooManyFailures};
 use pilvi_core::{AppUser, AppUsers, Asking};
 use pilvi_model::{BackendId, Error, FieldError, Result, Timestamp};
-use pilvi_store::backend::{Purpose, SessionKind, SignedIn, StoredLogin, Tokens};
+use pilvi_store::backend::{
+    Presented, Purpose, Refresh, Renewal, SessionKind, SignedIn, StoredLogin, Tokens,
+};
 use pilvi_web::{Refusal, Reply};
 use serde_json::{Value, json};
 
@@ -61,17 +63,56 @@ pub(crate) struct Issued {
     digests: Tokens,
 }
 
+/// A refresh token. It begins with what all that go back to the same login have in common; so one that served before
+/// is known again without a record of it.
+struct RefreshToken(Secret);
+
+impl RefreshToken {
+    const FAMILY: usize = 32;
+
+    fn of_new_family() -> Self {
+        Self(new_token())
+    }
+
+    /// The token that comes after this one.
+    fn next(&self) -> Self {
+        Self(Secret::new(format!(
+            "{}{}",
+            self.family(),
+            random_hex::<16>()
+        )))
+    }
+
+    /// What somebody came with, if it has the shape of one.
+    fn presented(text: &str) -> Option<Self> {
+        let is_one = text.len() == 2 * Self::FAMILY && text.is_ascii();
+        is_one.then(|| Self(Secret::new(text)))
+    }
+
+    fn family(&self) -> &str {
+        &self.0.expose()[..Self::FAMILY]
+    }
+
+    fn family_digest(&self) -> [u8; 32] {
+        sha256(self.family().as_bytes())
+    }
+}
+
 impl Issued {
-    fn oauth2(now: Timestamp) -> Self {
-        let (access, refresh) = (new_token(), new_token());
+    fn oauth2(now: Timestamp, refresh: RefreshToken) -> Self {
+        let access = new_token();
         let digests = Tokens {
             access: access.digest(),
             access_expires: now.plus(ACCESS_LIFE),
-            refresh: Some((refresh.digest(), now.plus(REFRESH_LIFE))),
+            refresh: Some(Refresh {
+                digest: refresh.0.digest(),
+                family: refresh.family_digest(),
+                expires: now.plus(REFRESH_LIFE),
+            }),
         };
         Self {
             access,
-            refresh: Some(refresh),
+            refresh: Some(refresh.0),
             digests,
         }
     }
@@ -100,7 +141,7 @@ impl Eds {
     pub(crate) async fn grant(&self, tenant: &Tenant, form: &Form) -> Result<Reply, Refusal> {
         let outcome = match form.get("grant_type") {
             Some("password") => {
-                let issued = Issued::oauth2(self.now());
+                let issued = Issued::oauth2(self.now(), RefreshToken::of_new_family());
                 let credentials = form.credentials();
                 self.sign_in(tenant, &credentials, SessionKind::OAuth2, &issued)
                     .await
@@ -182,12 +223,28 @@ impl Eds {
         tenant: &Tenant,
         token: Option<&str>,
     ) -> Result<(Issued, SignedIn), Failure> {
+        let token = token.and_then(RefreshToken::presented);
         let token = token.ok_or(Failure::Wrong)?;
-        let (now, digest) = (self.now(), Secret::new(token).digest());
-        let issued = Issued::oauth2(now);
+        let now = self.now();
+        let issued = Issued::oauth2(now, token.next());
         let digests = issued.digests.clone();
-        let renewed = tenant.backend.renew_session(digest, digests, now).await?;
-        Ok((issued, renewed.ok_or(Failure::Wrong)?))
+        let presented = Presented::new(token.0.digest(), token.family_digest());
+        match tenant
+            .backend
+            .renew_session(presented, digests, now)
+            .await?
+        {
+            Renewal::Done(signed_in) => Ok((issued, signed_in)),
+            Renewal::Unknown => Err(Failure::Wrong),
+            Renewal::Reused(user) => {
+                tracing::warn!(
+                    backend = %tenant.backend.id,
+                    %user,
+                    "a refresh token came a second time; the sessions that go back to the same login were ended"
+                );
+                Err(Failure::Wrong)
+            }
+        }
     }
 
     /// Begins a session for the first of these credentials that is right.
@@ -203,19 +260,31 @@ impl Eds {
             .map(|pair| Attempt::new(tenant.backend.id, &pair.username, tenant.arrival.peer.ip()))
             .collect();
         let logins = &self.0.people.logins;
-        for attempt in &attempts {
-            logins.check(attempt)?;
-        }
+        let mut refused = None;
         for (place, pair) in credentials.iter().enumerate() {
-            let is_last = place + 1 == credentials.len();
+            let attempt = &attempts[place];
+            let same_name = |other: &usize| credentials[*other].username == pair.username;
+            let is_last = !(place + 1..credentials.len()).any(|other| same_name(&other));
+            // What is tried with one name fails or succeeds together; another name is another guess.
             let fail = || {
                 if is_last {
-                    attempts.iter().for_each(|attempt| logins.failed(attempt));
+                    let tried = (0..=place).filter(same_name);
+                    tried.for_each(|tried| logins.failed(&attempts[tried]));
                 }
             };
-            let attempt = &attempts[place];
-            let Some(login) = self.verify(tenant, pair, attempt, fail).await? else {
-                continue;
+            let login = match logins.check(attempt) {
+                Ok(()) => self.verify(tenant, pair, attempt, fail).await,
+                Err(too_many) => Err(too_many.into()),
+            };
+            let login = match login {
+                Ok(Some(login)) => login,
+                Ok(None) => continue,
+                // Another name may still be heard: a client that means it cannot help the first one.
+                Err(Failure::TooMany(too_many)) => {
+                    refused = Some(too_many);
+                    continue;
+                }
+                Err(failure) => return Err(failure),
             };
             let now = self.now();
             let digests = issued.digests.clone();
@@ -227,7 +296,7 @@ impl Eds {
                 return Ok(signed_in);
             }
         }
-        Err(Failure::Wrong)
+        Err(refused.map_or(Failure::Wrong, Failure::TooMany))
     }
 
     /// Whose name and password these are. Otherwise `fail` is called before the next attempt is looked at, so that of

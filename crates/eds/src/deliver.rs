@@ -37,8 +37,10 @@ const RETRY_AFTER: [Duration; 8] = [
 const BATCH: u32 = 64;
 /// Objects of one webhook that are told at the same time.
 const LANES: usize = 8;
-/// Requests in flight over all webhooks.
+/// Requests in flight over all webhooks, and over those of one backend: targets that do not answer hold up no other
+/// backend's.
 const IN_FLIGHT_MAX: usize = 64;
+const SHARE_MAX: usize = 16;
 /// How long to wait when the store does not answer: at first, and at most.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 const STORE_RETRY_MAX: Duration = Duration::from_secs(8);
@@ -87,9 +89,22 @@ struct Inner {
     workers: Mutex<HashMap<Key, Arc<Worker>>>,
 }
 
-#[derive(Default)]
 struct Worker {
     more: Notify,
+    /// The requests that all workers of its backend may have in flight.
+    share: Arc<Semaphore>,
+}
+
+impl Worker {
+    /// One more beside these.
+    fn beside(workers: &HashMap<Key, Arc<Self>>, backend: BackendId) -> Self {
+        let mut others = workers.iter().filter(|(key, _)| key.0 == backend);
+        let share = others.next().map(|(_, other)| Arc::clone(&other.share));
+        Self {
+            more: Notify::new(),
+            share: share.unwrap_or_else(|| Arc::new(Semaphore::new(SHARE_MAX))),
+        }
+    }
 }
 
 impl Deliverer {
@@ -188,7 +203,7 @@ impl Deliverer {
         if let Some(worker) = workers.get(&key) {
             return worker.more.notify_one();
         }
-        let worker = Arc::new(Worker::default());
+        let worker = Arc::new(Worker::beside(&workers, key.0));
         workers.insert(key, Arc::clone(&worker));
         let deliverer = self.clone();
         self.0.tasks.spawn("webhook worker", async move {
@@ -200,7 +215,7 @@ impl Deliverer {
         let backend = self.0.eds.store.backend(key.0);
         let mut patience = Patience::default();
         while !self.0.tasks.is_stopping() {
-            let progress = match self.deliver_due(&backend, key.1).await {
+            let progress = match self.deliver_due(&backend, key.1, worker).await {
                 Err(_) if matches!(self.exists(key.0).await, Ok(false)) => Ok(Progress::Done),
                 progress => progress,
             };
@@ -237,7 +252,12 @@ impl Deliverer {
         true
     }
 
-    async fn deliver_due(&self, backend: &Backend, webhook: WebhookId) -> Result<Progress> {
+    async fn deliver_due(
+        &self,
+        backend: &Backend,
+        webhook: WebhookId,
+        worker: &Worker,
+    ) -> Result<Progress> {
         let due = backend.due_deliveries(webhook, self.now(), BATCH).await?;
         if due.is_empty() {
             let next = backend.next_delivery_at(webhook).await?;
@@ -248,7 +268,7 @@ impl Deliverer {
         };
         let lanes = futures_util::stream::iter(lanes(due));
         let outcomes: Vec<Vec<Outcome>> = lanes
-            .map(|lane| self.deliver_lane(&target, lane))
+            .map(|lane| self.deliver_lane(&target, &worker.share, lane))
             .buffer_unordered(LANES)
             .collect()
             .await;
@@ -273,13 +293,18 @@ impl Deliverer {
     }
 
     /// One object's deliveries, in order, up to the first that fails: the rest has to wait for it.
-    async fn deliver_lane(&self, target: &Target, lane: Vec<DueDelivery>) -> Vec<Outcome> {
+    async fn deliver_lane(
+        &self,
+        target: &Target,
+        share: &Semaphore,
+        lane: Vec<DueDelivery>,
+    ) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(lane.len());
         for delivery in lane {
             if self.0.tasks.is_stopping() {
                 break;
             }
-            let outcome = self.deliver(target, delivery).await;
+            let outcome = self.deliver(target, share, delivery).await;
             let failed = outcome.retry_in.is_some();
             outcomes.push(outcome);
             if failed {
@@ -289,9 +314,14 @@ impl Deliverer {
         outcomes
     }
 
-    async fn deliver(&self, target: &Target, delivery: DueDelivery) -> Outcome {
-        let answer = match (self.0.in_flight.acquire().await, target.request(&delivery)) {
-            (Ok(_permit), Ok((uri, headers, body))) => {
+    async fn deliver(&self, target: &Target, share: &Semaphore, delivery: DueDelivery) -> Outcome {
+        // First of the backend's own: who waits for those holds none of the others.
+        let permits = match share.acquire().await {
+            Ok(own) => self.0.in_flight.acquire().await.map(|one| (own, one)),
+            Err(closed) => Err(closed),
+        };
+        let answer = match (permits, target.request(&delivery)) {
+            (Ok(_permits), Ok((uri, headers, body))) => {
                 self.0.egress.post(&uri, headers, body).await
             }
             (_, Err(fault)) => Err(EgressError::Refused(fault)),
@@ -485,6 +515,20 @@ mod tests {
         let string: Value =
             serde_json::from_str(&body(backend, PayloadAs::String, &delivery(1, 7))).unwrap();
         assert_eq!(string["payload"], payload);
+    }
+
+    #[test]
+    fn the_webhooks_of_one_backend_share_what_is_theirs() {
+        let id = |number: u8| pilvi_model::ObjectId::from_bytes([number; 12]);
+        let mut workers = HashMap::new();
+        for key in [(id(1), id(10)), (id(2), id(20)), (id(1), id(11))] {
+            let worker = Worker::beside(&workers, key.0);
+            workers.insert(key, Arc::new(worker));
+        }
+        let share = |backend, webhook| &workers[&(id(backend), id(webhook))].share;
+        assert!(Arc::ptr_eq(share(1, 10), share(1, 11)));
+        assert!(!Arc::ptr_eq(share(1, 10), share(2, 20)));
+        assert!(share(1, 10).available_permits() < IN_FLIGHT_MAX / 2);
     }
 
     #[test]

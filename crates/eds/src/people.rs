@@ -7,7 +7,7 @@ use pilvi_core::throttle::{LOGINS, Throttle};
 use pilvi_core::{Mailer, Passwords};
 use tokio::sync::Semaphore;
 
-use crate::auth::MAIL_RULES;
+use crate::auth::{LETTER_BOX_RULES, MAIL_RULES};
 
 /// Requests for mail that are looked into at the same moment.
 const MAILING_MAX: usize = 64;
@@ -20,6 +20,8 @@ pub struct People {
     pub(crate) logins: Throttle,
     /// Counts requests for mail.
     pub(crate) mails: Throttle,
+    /// Counts mails by address.
+    pub(crate) letter_boxes: Throttle,
     pub(crate) mailing: Arc<Semaphore>,
     pub(crate) tasks: TaskGroup,
 }
@@ -31,6 +33,7 @@ impl People {
             mailer,
             logins: Throttle::new(LOGINS, clock.clone()),
             mails: Throttle::new(MAIL_RULES, clock.clone()),
+            letter_boxes: Throttle::new(LETTER_BOX_RULES, clock.clone()),
             mailing: Arc::new(Semaphore::new(MAILING_MAX)),
             tasks,
         }

@@ -19,6 +19,7 @@ mod space;
 mod writer;
 
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,16 +54,13 @@ impl Store {
     /// Opens the data folder, making what is missing, and brings `pilvi.db` to the newest format.
     pub async fn open(path: &Path, limits: Limits) -> Result<Self> {
         let backends = path.join("eds");
-        fs::create_dir_all(&backends).map_err(|source| Error::Io {
-            step: "make the folder",
-            path: backends,
-            source,
-        })?;
+        make_private_folder(&backends)?;
         let lock = lock(path)?;
         let pool = Pool::start(limits)?;
         // Opening and migrating happens with the first write. Only that one makes the file: were it deleted under a
         // running server, a new and empty one would be the worst of answers.
         let file = path.join("pilvi.db");
+        make_private_file(&file)?;
         pool.database(file.clone(), &platform::SCHEMA, true)
             .write_when_low(|_| Ok(()))
             .await?;
@@ -142,6 +140,33 @@ impl Store {
     }
 }
 
+/// Makes a folder that nobody else can look into, whoever may look into the data folder.
+fn make_private_folder(path: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.map_err(|source| Error::Io {
+        step: "make the folder",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Makes an empty file unless there is one. SQLite gives the files beside it the same mode.
+fn make_private_file(path: &Path) -> Result<()> {
+    let opened = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path);
+    opened.map(drop).map_err(|source| Error::Io {
+        step: "make the file",
+        path: path.to_owned(),
+        source,
+    })
+}
+
 fn lock(folder: &Path) -> Result<File> {
     let path = folder.join("lock");
     let fail = |step| {
@@ -160,5 +185,27 @@ fn lock(folder: &Path) -> Result<File> {
             path: folder.to_owned(),
         }),
         Err(TryLockError::Error(source)) => Err(fail("lock")(source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_else_reads_the_data_whatever_folder_it_is_in() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let store = Store::open(folder.path(), Limits::default()).await.unwrap();
+        store
+            .create_backend(BackendId::from_bytes([1; 12]))
+            .await
+            .unwrap();
+        for (name, mode) in [("eds", 0o700), ("pilvi.db", 0o600), ("pilvi.db-wal", 0o600)] {
+            let metadata = fs::metadata(folder.path().join(name)).unwrap();
+            assert_eq!(metadata.permissions().mode() & 0o777, mode, "{name}");
+        }
     }
 }

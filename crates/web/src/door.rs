@@ -1,6 +1,7 @@
 //! One request, from arrival to reply.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -98,7 +99,7 @@ impl Door {
         let service = service_for(&self.hosts, &arrival.host, &method, path, request.headers());
         let manners = self.manners(service);
         let asked = manners.cors().asked(&method, request.headers());
-        let span = tracing::info_span!("request", id = %arrival.request_id, %method, path);
+        let span = tracing::info_span!("request", id = %arrival.request_id, %method, path = %loggable(path));
 
         // A request that the head filter refused does not even get a preflight's answer.
         let refused = request.extensions_mut().remove::<Refusal>();
@@ -152,6 +153,20 @@ impl Door {
             None => Arc::new(Unclaimed),
         }
     }
+}
+
+/// A path as the log may have it. A long segment may be a token, as the id of a socket is until somebody opens it.
+fn loggable(path: &str) -> Cow<'_, str> {
+    /// Longer than every id.
+    const SEGMENT_MAX: usize = 40;
+    if path.split('/').all(|segment| segment.len() <= SEGMENT_MAX) {
+        return path.into();
+    }
+    let shown = path.split('/').map(|segment| match segment.len() {
+        0..=SEGMENT_MAX => segment,
+        _ => "…",
+    });
+    shown.collect::<Vec<_>>().join("/").into()
 }
 
 /// Brings the path into its one spelling and keeps the query.
@@ -282,4 +297,24 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("a handler panicked: {}", text.unwrap_or("no message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_a_token_is_not_logged() {
+        let id = "532831a2698b3c6ae8091d6d";
+        let token = "ab".repeat(32);
+        let sockets = format!("/v1/gateways/{id}/sockets");
+        assert_eq!(loggable(&sockets), sockets);
+        assert_eq!(
+            loggable(&format!("{sockets}/{token}")),
+            format!("{sockets}/…")
+        );
+        let account = "/v1/accounts/6f0c3f0e-2d0a-4a5b-9a3e-0d8f7a1b2c3d/instances";
+        assert_eq!(loggable(account), account);
+        assert_eq!(loggable(&format!("/{token}/a//")), "/…/a//");
+    }
 }

@@ -1,5 +1,6 @@
 //! Mails with vouchers: a new password, and the proof of an address.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use pilvi_core::Mail;
@@ -16,7 +17,7 @@ use crate::caller::Tenant;
 
 const PASSWORD_LIFE: Duration = Duration::from_secs(3600);
 const EMAIL_LIFE: Duration = Duration::from_secs(3 * 24 * 3600);
-/// Nobody's letter box is filled faster, whoever asks for it.
+/// No user gets mails faster, whoever asks for them.
 const SPACING: Duration = Duration::from_secs(120);
 
 /// How often somebody may ask for mail. Every request counts, because each may send one.
@@ -34,6 +35,19 @@ pub(crate) const RULES: Rules = Rules {
         failures: 20,
         forgotten: Duration::from_secs(600),
     },
+};
+
+/// How many mails an address gets that nobody has proven to be theirs, whatever users have it: to register users with
+/// a stranger's address costs nothing. Only the pair of address and nobody in particular counts.
+pub(crate) const LETTER_BOX_RULES: Rules = Rules {
+    pair: LETTER_BOX,
+    pair_under_attack: LETTER_BOX.failures,
+    peer: LETTER_BOX,
+    name: LETTER_BOX,
+};
+const LETTER_BOX: Patience = Patience {
+    failures: 10,
+    forgotten: Duration::from_secs(300),
 };
 
 impl Eds {
@@ -109,7 +123,22 @@ impl Eds {
     }
 
     async fn send_vouchers(&self, backend: &Backend, whom: Whom, purpose: Purpose) -> Result<()> {
+        let boxes = &self.0.people.letter_boxes;
         for user in backend.find_reachable(whom).await? {
+            let address = user.email.trim().to_lowercase();
+            // Counted at once, so that of many that come together no more pass.
+            let letter_box = Attempt::new(backend.id, &address, Ipv4Addr::UNSPECIFIED.into());
+            if !user.email_verified {
+                if boxes.check(&letter_box).is_err() {
+                    tracing::warn!(
+                        backend = %backend.id,
+                        user = %user.id,
+                        "an address gets too many mails; one is left out"
+                    );
+                    continue;
+                }
+                boxes.failed(&letter_box);
+            }
             let (voucher, digest) = new_voucher();
             let issue = NewVoucher {
                 digest,

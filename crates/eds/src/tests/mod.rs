@@ -1,6 +1,7 @@
 //! The service in process: its real routes and rules over real SQLite, behind the real door.
 
 mod access;
+mod people;
 mod rights;
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -28,7 +29,8 @@ struct World {
     token: String,
     foreign: String,
     foreign_token: String,
-    _folder: TempDir,
+    folder: TempDir,
+    tasks: TaskGroup,
 }
 
 /// What a request carries to say who asks.
@@ -136,7 +138,8 @@ impl World {
             token: "own token".to_owned(),
             foreign: backends[1].to_owned(),
             foreign_token: "foreign token".to_owned(),
-            _folder: folder,
+            folder,
+            tasks,
         }
     }
 

@@ -5,6 +5,7 @@
 //! and then in those that it inherits.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use pilvi_model::access::Subjects;
 use pilvi_model::{
@@ -21,8 +22,14 @@ use crate::error;
 
 /// The list of what nobody in particular creates in an open backend.
 const OPEN: i64 = 1;
+static OPEN_LIST: LazyLock<AccessList> = LazyLock::new(AccessList::open);
 /// The audience of all that everybody may read.
 pub(super) const EVERYONE: i64 = 1;
+
+/// So many new lists or audiences come before unused ones are looked for, at least.
+const SWEEP_AFTER: i64 = 256;
+/// For so many objects one more, because all of them are looked through.
+const OBJECTS_PER_NEW_ONE: i64 = 64;
 
 /// The subjects that an asker is, as a bound JSON array.
 pub(super) fn subjects_of(asker: &Asker) -> String {
@@ -151,7 +158,7 @@ pub(super) fn may_read(
 
 /// The id under which the list is kept.
 pub(super) fn intern_list(connection: &Connection, list: &AccessList) -> error::Result<i64> {
-    if *list == AccessList::open() {
+    if *list == *OPEN_LIST {
         return Ok(OPEN);
     }
     let text = list.to_text();
@@ -171,7 +178,7 @@ pub(super) fn intern_list(connection: &Connection, list: &AccessList) -> error::
 /// The list that is kept under an id.
 pub(super) fn list(connection: &Connection, id: i64) -> error::Result<AccessList> {
     if id == OPEN {
-        return Ok(AccessList::open());
+        return Ok(OPEN_LIST.clone());
     }
     let mut statement = connection.prepare_cached("SELECT list FROM access_lists WHERE id = ?")?;
     let text: String = statement.query_row([id], |row| row.get(0))?;
@@ -208,4 +215,41 @@ pub(super) fn readers(connection: &Connection, id: i64) -> error::Result<Readers
     let mut statement = connection.prepare_cached("SELECT subjects FROM audiences WHERE id = ?")?;
     let text: String = statement.query_row([id], |row| row.get(0))?;
     Ok(Readers::from_text(&text)?)
+}
+
+/// Deletes the lists and audiences that no object has any more, once there are many new ones since the last time: of
+/// what one object changes to and fro nothing shall stay. What is kept for an object must be with it by now.
+pub(super) fn sweep(connection: &Connection) -> error::Result<()> {
+    let is_time: bool = connection
+        .prepare_cached(
+            "SELECT at_list < (SELECT max(id) FROM access_lists) \
+             OR at_audience < (SELECT max(id) FROM audiences) FROM sweeps",
+        )?
+        .query_row([], |row| row.get(0))?;
+    if !is_time {
+        return Ok(());
+    }
+    connection.execute(
+        "DELETE FROM access_lists WHERE id <> ? AND id NOT IN (SELECT access FROM objects)",
+        [OPEN],
+    )?;
+    // Who may hear of a change stands with the change.
+    connection.execute(
+        "DELETE FROM audiences WHERE id <> ? \
+         AND id NOT IN (SELECT readers FROM objects UNION ALL SELECT readers FROM outbox)",
+        [EVERYONE],
+    )?;
+    connection.execute(
+        "DELETE FROM audience_subjects WHERE audience NOT IN (SELECT id FROM audiences)",
+        [],
+    )?;
+    // As many as are left may come before it is worth looking again.
+    connection.execute(
+        "UPDATE sweeps SET at_list = lists + pause, at_audience = audiences + pause FROM \
+         (SELECT max(id) + count(*) AS lists FROM access_lists), \
+         (SELECT max(id) + count(*) AS audiences FROM audiences), \
+         (SELECT ?1 + coalesce(max(seq), 0) / ?2 AS pause FROM objects)",
+        [SWEEP_AFTER, OBJECTS_PER_NEW_ONE],
+    )?;
+    Ok(())
 }

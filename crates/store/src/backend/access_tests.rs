@@ -466,6 +466,44 @@ async fn an_object_inherits_as_long_as_it_refers() {
 }
 
 #[tokio::test]
+async fn whoever_may_only_update_an_object_does_not_choose_whose_lists_it_inherits() {
+    let world = world(true).await;
+    world.notes_extend_boards().await;
+    for (owner, board) in [(1, 20), (2, 21)] {
+        world
+            .create(&user(owner), boards(), board, json!({}))
+            .await
+            .unwrap();
+    }
+    let board = json!({"board": reference(&boards(), 20)});
+    world.create(&user(1), notes(), 10, board).await.unwrap();
+    let editor = list(Permission::Update, [Subject::user(id(2))]);
+    let reader = list(Permission::Read, [Subject::user(id(2))]);
+    for given in [editor, reader] {
+        world
+            .change(&user(1), notes(), 10, AccessChange::Add(given))
+            .await
+            .unwrap();
+    }
+    // On a board of their own they would administer it, and without a board it would be lost to its readers.
+    let own = json!({"board": reference(&boards(), 21)});
+    let both = json!({"board": [reference(&boards(), 20), reference(&boards(), 21)]});
+    for changes in [own.clone(), both, json!({"board": null})] {
+        let refused = world.update(&user(2), notes(), 10, changes).await;
+        assert_eq!(kind(refused), Kind::Forbidden);
+    }
+    // The whole object may come back as it is, also when the board is gone.
+    let whole = json!({"board": reference(&boards(), 20), "a": 1});
+    world
+        .update(&user(2), notes(), 10, whole.clone())
+        .await
+        .unwrap();
+    world.delete(&user(1), boards(), 20).await.unwrap();
+    world.update(&user(2), notes(), 10, whole).await.unwrap();
+    world.update(&user(1), notes(), 10, own).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_schema_that_begins_or_ends_to_extend_counts_for_what_is_there() {
     let world = world(true).await;
     world

@@ -12,8 +12,10 @@ use super::objects::timestamp;
 use super::{Backend, inherit, objects};
 use crate::error;
 
-/// Types that a backend may have: a listing of them is put together in memory.
+/// Types that a backend may describe, and that a listing has: it is put together in memory.
 const TYPES_MAX: i64 = 1000;
+/// Whoever creates an object may use a new type, and a type that is only used is not among those described.
+const DESCRIBED: &str = "(rights IS NOT NULL OR doc <> '{}')";
 /// Objects of a type that one change of its schema may let inherit anew.
 const REVISED_MAX: usize = 50_000;
 /// Stands for all types about which nothing was said.
@@ -55,11 +57,15 @@ impl Backend {
         Err(asker.refusal(&format!("listing {object_type}")).into())
     }
 
-    /// All types that are used or described.
+    /// The types that are used or described, by their names. Where there are too many, some that are only used are
+    /// left out.
     pub async fn list_collections(&self) -> Result<Vec<Collection>> {
         self.database
             .read(|connection| {
-                let sql = format!("{SELECT} WHERE type <> '*' ORDER BY type LIMIT {TYPES_MAX}");
+                let sql = format!(
+                    "SELECT * FROM ({SELECT} WHERE type <> '*' ORDER BY {DESCRIBED} DESC, type LIMIT {TYPES_MAX}) \
+                     ORDER BY type"
+                );
                 let mut statement = connection.prepare_cached(&sql)?;
                 let rows = statement.query_map([], raw)?;
                 rows.map(|row| cooked(connection, row?)).collect()
@@ -262,9 +268,9 @@ fn make(
     schema: Map<String, Value>,
     now: Timestamp,
 ) -> error::Result<()> {
-    let count: i64 =
-        connection.query_row("SELECT count(*) FROM collections", [], |row| row.get(0))?;
-    if count > TYPES_MAX {
+    let sql = format!("SELECT count(*) FROM collections WHERE type <> '*' AND {DESCRIBED}");
+    let count: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
+    if count >= TYPES_MAX {
         let message = format!("a backend describes at most {TYPES_MAX} object types");
         return Err(Error::conflict(message).into());
     }

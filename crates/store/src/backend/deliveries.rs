@@ -14,6 +14,8 @@ use crate::error;
 
 /// Settled deliveries that a webhook's log keeps.
 const LOG_MAX: u32 = 1000;
+/// Documents that are taken out to be delivered, all together; a large one comes alone.
+const DUE_MAX_BYTES: usize = 4 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryState {
@@ -100,7 +102,8 @@ pub struct Outcome {
 }
 
 impl Backend {
-    /// Deliveries of a webhook that may be tried now, in the order in which they must be: at most `limit`.
+    /// Deliveries of a webhook that may be tried now, in the order in which they must be: at most `limit`, and fewer
+    /// when their documents are large.
     pub async fn due_deliveries(
         &self,
         webhook: WebhookId,
@@ -132,7 +135,16 @@ impl Backend {
                         readers: readers(row, 8)?,
                     })
                 })?;
-                Ok(rows.collect::<Result<_, _>>()?)
+                let (mut due, mut bytes) = (Vec::new(), 0);
+                for row in rows {
+                    let delivery: DueDelivery = row?;
+                    bytes += delivery.document.len();
+                    due.push(delivery);
+                    if bytes > DUE_MAX_BYTES {
+                        break;
+                    }
+                }
+                Ok(due)
             })
             .await
     }

@@ -17,6 +17,11 @@ use crate::error::Result;
 const DESCENDANTS_MAX: usize = 50_000;
 /// Objects that one object may inherit from.
 const PARENTS_MAX: usize = 100;
+/// Subjects that the audience of an object may have. Lists are bounded, but what is inherited from many adds up, and
+/// those may inherit in their turn.
+const READERS_MAX: usize = 10_000;
+/// Subjects that the audiences have together that one write settles; they are put together in memory.
+const SETTLED_MAX: usize = 500_000;
 
 /// `objectType` and `id` of an object that is inherited from.
 type Parent = (String, String);
@@ -108,11 +113,12 @@ fn forget_parents(connection: &Connection, child: i64) -> Result<()> {
     Ok(())
 }
 
-/// Settles the readers of these objects and of all that inherit from them.
+/// Settles the readers of these objects and of all that inherit from them. Their own lists must be with them.
 pub(super) fn refresh(connection: &Connection, roots: &[i64]) -> Result<()> {
     let mut family = Family::gather(connection, roots)?;
-    family.spread();
-    family.write(connection)
+    family.spread()?;
+    family.write(connection)?;
+    access::sweep(connection)
 }
 
 /// Some objects together with all that inherit from them.
@@ -160,7 +166,7 @@ impl Family {
                 Some(readers) => *readers,
                 None => {
                     let readers = Readers::of(&access::list(connection, row.access)?);
-                    let readers = family.audiences.place(readers);
+                    let readers = family.audiences.place(readers)?;
                     lists.insert(row.access, readers);
                     readers
                 }
@@ -199,19 +205,21 @@ impl Family {
                 let readers = match known.get(&audience) {
                     Some(readers) => *readers,
                     None => {
-                        let readers = self.audiences.place(access::readers(connection, audience)?);
+                        let readers = self
+                            .audiences
+                            .place(access::readers(connection, audience)?)?;
                         known.insert(audience, readers);
                         readers
                     }
                 };
-                member.readers = self.audiences.union(member.readers, readers);
+                member.readers = self.audiences.union(member.readers, readers)?;
             }
         }
         Ok(())
     }
 
     /// Readers flow down until nobody gains any. Sets only grow, so it ends, also in a circle.
-    fn spread(&mut self) {
+    fn spread(&mut self) -> Result<()> {
         let mut waiting: VecDeque<usize> = (0..self.members.len()).collect();
         let mut queued = vec![true; self.members.len()];
         while let Some(place) = waiting.pop_front() {
@@ -220,7 +228,7 @@ impl Family {
             let children = std::mem::take(&mut self.members[place].children);
             for &child in &children {
                 let before = self.members[child].readers;
-                let after = self.audiences.union(before, readers);
+                let after = self.audiences.union(before, readers)?;
                 if after != before {
                     self.members[child].readers = after;
                     if !std::mem::replace(&mut queued[child], true) {
@@ -230,6 +238,7 @@ impl Family {
             }
             self.members[place].children = children;
         }
+        Ok(())
     }
 
     fn write(&self, connection: &Connection) -> Result<()> {
@@ -259,34 +268,52 @@ struct Audiences {
     all: Vec<Readers>,
     places: HashMap<Readers, usize>,
     unions: HashMap<(usize, usize), usize>,
+    /// What all of them have together.
+    subjects: usize,
 }
 
 impl Audiences {
-    fn place(&mut self, readers: Readers) -> usize {
-        let next = self.all.len();
-        let place = *self.places.entry(readers.clone()).or_insert(next);
-        if place == next {
-            self.all.push(readers);
+    fn place(&mut self, readers: Readers) -> Result<usize> {
+        if let Some(place) = self.places.get(&readers) {
+            return Ok(*place);
         }
-        place
+        self.subjects += readers.subjects().len();
+        if self.subjects > SETTLED_MAX {
+            let message = format!(
+                "the objects that inherit from this one have more than {SETTLED_MAX} subjects who may read them, which \
+                 is more than one change can reach"
+            );
+            return Err(Error::conflict(message).into());
+        }
+        let place = self.all.len();
+        self.places.insert(readers.clone(), place);
+        self.all.push(readers);
+        Ok(place)
     }
 
     fn at(&self, place: usize) -> &Readers {
         &self.all[place]
     }
 
-    fn union(&mut self, one: usize, other: usize) -> usize {
+    fn union(&mut self, one: usize, other: usize) -> Result<usize> {
         if one == other {
-            return one;
+            return Ok(one);
         }
         let pair = (one.min(other), one.max(other));
         if let Some(place) = self.unions.get(&pair) {
-            return *place;
+            return Ok(*place);
         }
         let union = self.all[one].union(&self.all[other]);
-        let place = self.place(union);
+        if union.subjects().len() > READERS_MAX {
+            let message = format!(
+                "by the lists that it inherits an object would have more than {READERS_MAX} subjects who may read it; \
+                 a usergroup is one subject, however many members it has"
+            );
+            return Err(Error::conflict(message).into());
+        }
+        let place = self.place(union)?;
         self.unions.insert(pair, place);
-        place
+        Ok(place)
     }
 }
 
@@ -326,4 +353,28 @@ fn parent_audiences(connection: &Connection, child: i64) -> Result<Vec<(i64, i64
     )?;
     let rows = statement.query_map([child], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use pilvi_model::Subject;
+    use pilvi_model::access::Subjects;
+
+    use super::*;
+
+    fn readers(from: usize, count: usize) -> Readers {
+        let subjects = (from..from + count).map(|number| Subject::User(number.to_string()));
+        Readers::from_text(&Subjects::of(subjects).to_text()).unwrap()
+    }
+
+    #[test]
+    fn what_one_write_settles_fits_into_memory() {
+        let mut audiences = Audiences::default();
+        let fit = SETTLED_MAX / 1000;
+        for number in 0..fit {
+            assert_eq!(audiences.place(readers(number, 1000)).unwrap(), number);
+        }
+        assert_eq!(audiences.place(readers(0, 1000)).unwrap(), 0);
+        assert!(audiences.place(readers(fit, 1000)).is_err());
+    }
 }

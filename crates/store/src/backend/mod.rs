@@ -11,6 +11,8 @@ mod access_agreement;
 #[cfg(test)]
 mod access_tests;
 mod author;
+#[cfg(test)]
+mod bounds_tests;
 mod collections;
 mod deliveries;
 pub(crate) mod geo;
@@ -41,7 +43,7 @@ pub use idempotency::{Once, OnceKey};
 pub use lookup::Target;
 pub use mutation::{Mutation, Written};
 pub use outbox::Change;
-pub use sessions::{Member, SessionKind, SignedIn, Tokens};
+pub use sessions::{Member, Presented, Refresh, Renewal, SessionKind, SignedIn, Tokens};
 pub use users::{NewUser, Reachable, StoredLogin, USERNAME_BYTES_MAX, Whom, check_username};
 pub use vouchers::{NewVoucher, Purpose};
 pub use webhooks::{PayloadAs, StoredWebhook};
@@ -145,6 +147,11 @@ pub(crate) const SCHEMA: Schema = Schema {
         PRIMARY KEY (subject, audience)
     ) STRICT, WITHOUT ROWID;
     INSERT INTO audience_subjects VALUES ('aclSubject.*', 1);
+    CREATE INDEX audience_subjects_by_audience ON audience_subjects (audience, subject);
+
+    -- Lists and audiences that nobody has any more are looked for when their ids have come so far.
+    CREATE TABLE sweeps (at_list INTEGER NOT NULL, at_audience INTEGER NOT NULL) STRICT;
+    INSERT INTO sweeps VALUES (256, 256);
 
     -- `access` is the object's own list. `readers` is the audience of its effective list, kept up to date by whatever
     -- changes that, so that lists and counts need nothing else.
@@ -191,7 +198,7 @@ pub(crate) const SCHEMA: Schema = Schema {
         PRIMARY KEY (usergroup, user)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX members_by_user ON members (user);
-    -- Tokens are kept as digests.
+    -- Tokens are kept as digests. `family` is what the refresh tokens that go back to one login have in common.
     CREATE TABLE sessions (
         id INTEGER PRIMARY KEY,
         user TEXT NOT NULL,
@@ -200,9 +207,11 @@ pub(crate) const SCHEMA: Schema = Schema {
         access_expires INTEGER NOT NULL,
         refresh BLOB UNIQUE,
         refresh_expires INTEGER,
+        family BLOB,
         created_at INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX sessions_by_user ON sessions (user);
+    CREATE INDEX sessions_by_family ON sessions (family) WHERE family IS NOT NULL;
     CREATE TABLE vouchers (
         digest BLOB PRIMARY KEY,
         user TEXT NOT NULL,

@@ -3,7 +3,7 @@
 
 use pilvi_model::update::Update;
 use pilvi_model::{
-    AccessChange, AccessList, Object, ObjectId, ObjectType, Properties, Result, WebhookId,
+    AccessChange, AccessList, Error, Object, ObjectId, ObjectType, Properties, Result, WebhookId,
 };
 use rusqlite::Connection;
 
@@ -93,16 +93,21 @@ impl Backend {
     ) -> Result<Vec<Written>> {
         let frees = mutations.iter().all(Mutation::works_when_low);
         let write = move |connection: &Connection| {
-            let apply = |(place, mutation): (usize, Mutation)| {
-                mutation
+            let mut bytes = 0;
+            let mut all = Vec::with_capacity(mutations.len());
+            for (place, mutation) in mutations.into_iter().enumerate() {
+                let written = mutation
                     .apply(connection, &author)
-                    .map_err(|error| error.in_operation(place))
-            };
-            mutations
-                .into_iter()
-                .enumerate()
-                .map(apply)
-                .collect::<error::Result<_>>()
+                    .map_err(|error| error.in_operation(place))?;
+                bytes += written.object.text.len();
+                if bytes > objects::PAGE_MAX_BYTES {
+                    let message =
+                        "the objects of this batch have more than 32 MiB together; send several";
+                    return Err(Error::too_large(message).into());
+                }
+                all.push(written);
+            }
+            Ok(all)
         };
         match frees {
             true => self.database.write_when_low(write).await,

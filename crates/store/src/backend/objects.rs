@@ -16,7 +16,9 @@ use crate::error;
 use crate::query::Compiled;
 
 /// A list is put together in memory before it is sent.
-const PAGE_MAX_BYTES: usize = 32 << 20;
+pub(super) const PAGE_MAX_BYTES: usize = 32 << 20;
+/// How large an object may become by updates: each reads, parses and copies all of it.
+pub(super) const OBJECT_BYTES_MAX: usize = 4 << 20;
 
 /// An object and what decides who may do what with it.
 #[derive(Clone, Debug)]
@@ -70,19 +72,26 @@ impl Backend {
         self.read_query(filter, sort, move |connection, compiled| {
             let compiled = part.narrow(connection, &asker, &object_type, compiled)?;
             let compiled = visible::only(connection, &asker, &object_type, &compiled, plain)?;
-            let compiled = go_on(connection, &asker, &object_type, compiled, (&order, after.as_ref()))?;
-            geo::list_by_distance(connection, &order, &compiled, page.limit as usize, |compiled| {
-                let by_type = compiled.type_column();
-                let sql = format!(
-                    "SELECT doc FROM objects WHERE {by_type} = ? AND ({}) ORDER BY {} LIMIT ? OFFSET ?",
-                    compiled.condition, compiled.order
-                );
-                let mut values = vec![Value::from(object_type.as_str().to_owned())];
-                values.extend_from_slice(&compiled.values);
-                values.push(i64::from(page.limit).into());
-                values.push(i64::try_from(page.offset).unwrap_or(i64::MAX).into());
-                collect_page(connection, &sql, values)
-            })
+            let compiled = go_on(
+                connection,
+                &asker,
+                &object_type,
+                compiled,
+                (&order, after.as_ref()),
+            )?;
+            geo::list_by_distance(
+                connection,
+                &order,
+                &compiled,
+                page.limit as usize,
+                |compiled| {
+                    let mut values = vec![Value::from(object_type.as_str().to_owned())];
+                    values.extend_from_slice(&compiled.values);
+                    values.push(i64::from(page.limit).into());
+                    values.push(i64::try_from(page.offset).unwrap_or(i64::MAX).into());
+                    collect_page(connection, &compiled.page(), values)
+                },
+            )
         })
         .await
     }
@@ -179,6 +188,7 @@ pub(super) fn create(
         updater: author.asker.user(),
     };
     let object = Object::create_by(id, object_type.clone(), author.at, writers, properties);
+    check_size(&object, 0)?;
     let list = rights.template.clone().resolve(creator);
     let parents = inherit::parents_of(&rights, &object)?;
     let readers = access::intern_readers(connection, &Readers::of(&list))?;
@@ -212,16 +222,16 @@ fn insert(
     access: i64,
     readers: i64,
 ) -> error::Result<i64> {
+    // What is new was last updated when it was created.
     connection
         .prepare_cached(
             "INSERT INTO objects (type, id, created_at, updated_at, doc, access, readers) \
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+             VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
             object.object_type.as_str(),
             object.id.to_string(),
             object.created_at.to_millis_text(),
-            object.updated_at.to_millis_text(),
             object.text,
             access,
             readers,
@@ -255,6 +265,7 @@ pub(super) fn replace(
     stored: &Stored,
     object: Object,
 ) -> error::Result<Written> {
+    check_size(&object, stored.object.text.len())?;
     connection
         .prepare_cached("UPDATE objects SET updated_at = ?, doc = ? WHERE seq = ?")?
         .execute(params![
@@ -264,7 +275,7 @@ pub(super) fn replace(
         ])?;
     users::follow(connection, &stored.object, &object)?;
     let rights = collections::rights(connection, &object.object_type)?;
-    let readers = follow_references(connection, &rights, stored, &object)?;
+    let readers = follow_references(connection, author, &rights, stored, &object)?;
     let webhooks = outbox::append(connection, Change::Update, &object, readers, author)?;
     Ok(Written {
         object,
@@ -273,9 +284,23 @@ pub(super) fn replace(
     })
 }
 
-/// An object that refers to others now may inherit from them. Says who its readers are then.
+/// Refuses an object that grew too large. A smaller one is welcome, however large it still is.
+fn check_size(object: &Object, before: usize) -> error::Result<()> {
+    let now = object.text.len();
+    if now > OBJECT_BYTES_MAX && now > before {
+        let message = format!(
+            "the object would have {now} bytes as JSON; it can have {OBJECT_BYTES_MAX} at most"
+        );
+        return Err(DomainError::too_large(message).into());
+    }
+    Ok(())
+}
+
+/// An object that refers to others now may inherit from them. Says who its readers are then. Whose lists count for
+/// an object is as much as the object's own list, so choosing them needs the same permission.
 fn follow_references(
     connection: &Connection,
+    author: &Author,
     rights: &CollectionRights,
     stored: &Stored,
     object: &Object,
@@ -284,6 +309,12 @@ fn follow_references(
         return Ok(stored.readers);
     }
     let parents = inherit::parents_of(rights, object)?;
+    if parents != inherit::parents_of(rights, &stored.object)?
+        && !access::allows(connection, stored, Permission::Admin, &author.asker)?
+    {
+        let what = "changing from which objects this one inherits its access list";
+        return Err(author.asker.refusal(what).into());
+    }
     if !inherit::set_parents(connection, stored.seq, &parents)? {
         return Ok(stored.readers);
     }
@@ -309,9 +340,10 @@ pub(super) fn delete(
         .prepare_cached("DELETE FROM objects WHERE seq = ?")?
         .execute([stored.seq])?;
     users::forget(connection, &stored.object)?;
-    inherit::detach(connection, stored.seq, &stored.object)?;
     let object = stored.object;
+    // Before anything looks for audiences that nobody has: this one goes on with the change.
     let webhooks = outbox::append(connection, Change::Delete, &object, stored.readers, author)?;
+    inherit::detach(connection, stored.seq, &object)?;
     Ok(Written {
         object,
         access: None,

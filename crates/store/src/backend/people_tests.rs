@@ -5,14 +5,15 @@ use std::time::Duration;
 use pilvi_model::query::{Parameters, Query};
 use pilvi_model::update::Update;
 use pilvi_model::{
-    Asker, FieldError, Kind, ObjectId, ObjectType, Properties, RequestId, Timestamp,
+    AccessChange, AccessList, Asker, FieldError, Kind, ObjectId, ObjectType, Properties, RequestId,
+    Timestamp,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    Author, Backend, Member, Mutation, NewUser, NewVoucher, Purpose, SessionKind, SignedIn, Tokens,
-    Whom,
+    Author, Backend, Member, Mutation, NewUser, NewVoucher, Presented, Purpose, Refresh, Renewal,
+    SessionKind, SignedIn, Tokens, Whom,
 };
 use crate::{Limits, Store};
 
@@ -106,8 +107,19 @@ fn tokens(number: u8) -> Tokens {
     Tokens {
         access: [number; 32],
         access_expires: at(8 * HOUR),
-        refresh: Some(([number + 100; 32], at(24 * HOUR))),
+        refresh: Some(Refresh {
+            digest: [number + 100; 32],
+            family: [200; 32],
+            expires: at(24 * HOUR),
+        }),
     }
+}
+
+/// Of a login of their own.
+fn apart(number: u8) -> Tokens {
+    let mut tokens = tokens(number);
+    tokens.refresh.as_mut().unwrap().family = [number; 32];
+    tokens
 }
 
 async fn sign_in(backend: &Backend, user: u8, name: &str, token: u8) -> Option<SignedIn> {
@@ -240,6 +252,57 @@ async fn a_session_is_found_until_it_expires_or_ends() {
 }
 
 #[tokio::test]
+async fn whoever_signs_in_sees_of_their_groups_what_they_may_read() {
+    let world = world().await;
+    let backend = &private(&world).await;
+    for (number, name) in [(1, "anna"), (2, "bea")] {
+        add_user(backend, number, name).await;
+    }
+    add_group(backend, 5, user(1)).await;
+    backend.add_member(id(5), id(2), by(user(1))).await.unwrap();
+    let seen = sign_in(backend, 2, "bea", 1).await.unwrap().groups;
+    let reference = json!({"id": id(5).to_string(), "objectType": "usergroups"});
+    assert_eq!(seen, [reference.to_string()], "it is not shared with them");
+    assert_eq!(holder(backend, 1).await.unwrap().groups, [id(5)]);
+
+    let members = json!({"read": [reference]});
+    let share = Mutation::Access {
+        object_type: ObjectType::usergroups(),
+        id: id(5),
+        change: AccessChange::Add(AccessList::from_json(&members).unwrap()),
+    };
+    backend.write(share, by(user(1))).await.unwrap();
+    let seen = sign_in(backend, 2, "bea", 2).await.unwrap().groups;
+    assert!(seen[0].contains("group 5"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn large_groups_do_not_make_a_login_large() {
+    let World { backend, .. } = &world().await;
+    add_user(backend, 1, "anna").await;
+    for number in 10..14 {
+        add_group(backend, number, Asker::Anonymous).await;
+        let grow = Mutation::Update {
+            object_type: ObjectType::usergroups(),
+            id: id(number),
+            changes: properties(json!({"description": "x".repeat(600 << 10)})),
+        };
+        backend.write(grow, by(Asker::Anonymous)).await.unwrap();
+        let added = backend.add_member(id(number), id(1), by(Asker::Anonymous));
+        added.await.unwrap();
+    }
+    let groups = sign_in(backend, 1, "anna", 1).await.unwrap().groups;
+    assert_eq!(groups.len(), 4);
+    let bytes: usize = groups.iter().map(String::len).sum();
+    assert!(bytes < 2 << 20, "{bytes}");
+    for (text, number) in groups.iter().zip(10..) {
+        let group: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(group["id"], id(number).to_string());
+        assert_eq!(group["objectType"], "usergroups");
+    }
+}
+
+#[tokio::test]
 async fn a_session_needs_the_password_that_still_holds() {
     let World { backend, .. } = &world().await;
     add_user(backend, 1, "anna").await;
@@ -253,21 +316,85 @@ async fn a_refresh_token_serves_once_and_leaves_the_access_token() {
     let World { backend, .. } = &world().await;
     add_user(backend, 1, "anna").await;
     sign_in(backend, 1, "anna", 1).await.unwrap();
-    let renew = |with: u8, to: u8, now| backend.renew_session([with; 32], tokens(to), now);
-    assert!(
-        renew(1, 2, at(1)).await.unwrap().is_none(),
-        "an access token renews nothing"
-    );
-    assert!(
-        renew(101, 2, at(24 * HOUR)).await.unwrap().is_none(),
-        "too late"
-    );
-    assert!(renew(101, 2, at(1)).await.unwrap().is_some());
-    assert!(renew(101, 3, at(1)).await.unwrap().is_none(), "it is spent");
-    assert!(renew(102, 3, at(1)).await.unwrap().is_some());
+    let renew = |with: u8, to: u8, now| {
+        let family = [200; 32];
+        backend.renew_session(Presented::new([with; 32], family), tokens(to), now)
+    };
+    let renewed = renew(101, 2, at(1)).await.unwrap();
+    assert!(matches!(renewed, Renewal::Done(_)));
+    let renewed = renew(102, 3, at(1)).await.unwrap();
+    assert!(matches!(renewed, Renewal::Done(_)));
     for token in [1, 2, 3] {
         assert_eq!(holder(backend, token).await.unwrap().id, id(1), "{token}");
     }
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_comes_again_ends_what_descends_from_it() {
+    let World { backend, .. } = &world().await;
+    add_user(backend, 1, "anna").await;
+    sign_in(backend, 1, "anna", 1).await.unwrap();
+    let elsewhere = backend.open_session(
+        id(1),
+        "hash of anna".to_owned(),
+        SessionKind::OAuth2,
+        apart(50),
+        at(0),
+    );
+    elsewhere.await.unwrap().unwrap();
+    let renew = |with: u8, to: u8| {
+        let family = [200; 32];
+        backend.renew_session(Presented::new([with; 32], family), tokens(to), at(1))
+    };
+    renew(101, 2).await.unwrap();
+    renew(102, 3).await.unwrap();
+    // Whoever stole the first one, or the user after the thief was faster.
+    let again = renew(101, 4).await.unwrap();
+    assert!(matches!(again, Renewal::Reused(user) if user == id(1)));
+    for token in [1, 2, 3, 4] {
+        assert_eq!(holder(backend, token).await, None, "{token}");
+    }
+    let newest = renew(103, 5).await.unwrap();
+    assert!(matches!(newest, Renewal::Unknown), "it ended with the rest");
+    assert!(holder(backend, 50).await.is_some(), "another login");
+}
+
+#[tokio::test]
+async fn whoever_takes_a_refresh_token_back_takes_back_what_it_descends_from() {
+    let World { backend, .. } = &world().await;
+    add_user(backend, 1, "anna").await;
+    sign_in(backend, 1, "anna", 1).await.unwrap();
+    for (with, to) in [(101, 2), (102, 3)] {
+        let presented = Presented::new([with; 32], [200; 32]);
+        let renewed = backend.renew_session(presented, tokens(to), at(1)).await;
+        assert!(matches!(renewed.unwrap(), Renewal::Done(_)));
+    }
+    // An access token stands for itself: a client that renewed may clear the one before away.
+    assert!(backend.end_session([1; 32], at(1)).await.unwrap());
+    assert!(holder(backend, 3).await.is_some());
+    assert!(backend.end_session([103; 32], at(1)).await.unwrap());
+    for token in [2, 3] {
+        assert_eq!(holder(backend, token).await, None, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_never_a_refresh_token_ends_nothing() {
+    let World { backend, .. } = &world().await;
+    add_user(backend, 1, "anna").await;
+    sign_in(backend, 1, "anna", 1).await.unwrap();
+    let renew = |with: u8, family: u8| {
+        let presented = Presented::new([with; 32], [family; 32]);
+        backend.renew_session(presented, apart(2), at(1))
+    };
+    for (with, family) in [(1, 1), (77, 77), (200, 1)] {
+        let renewed = renew(with, family).await.unwrap();
+        assert!(matches!(renewed, Renewal::Unknown), "{with}");
+    }
+    assert!(holder(backend, 1).await.is_some());
+    let late = Presented::new([101; 32], [200; 32]);
+    let late = backend.renew_session(late, tokens(2), at(24 * HOUR)).await;
+    assert!(matches!(late.unwrap(), Renewal::Unknown), "too late");
 }
 
 #[tokio::test]
@@ -281,8 +408,13 @@ async fn a_new_password_leaves_access_tokens_and_nothing_to_renew() {
     let text = changed.await.unwrap().object.text;
     assert!(text.contains("firstName") && !text.contains("hash"));
     assert!(holder(backend, 1).await.is_some());
-    let renewed = backend.renew_session([101; 32], tokens(2), at(1)).await;
-    assert!(renewed.unwrap().is_none());
+    let presented = Presented::new([101; 32], [200; 32]);
+    let renewed = backend.renew_session(presented, tokens(2), at(1)).await;
+    assert!(matches!(renewed.unwrap(), Renewal::Unknown));
+    assert!(
+        holder(backend, 1).await.is_some(),
+        "the token was not used twice"
+    );
     assert!(sign_in(backend, 1, "anna", 3).await.is_none());
     assert!(sign_in(backend, 1, "new", 3).await.is_some());
 }
