@@ -85,9 +85,11 @@ struct Inner {
     egress: Egress,
     tasks: TaskGroup,
     in_flight: Semaphore,
-    /// The workers that run, and how to tell one that there is more. A plain mutex: held for a look-up.
-    workers: Mutex<HashMap<Key, Arc<Worker>>>,
+    workers: Workers,
 }
+
+/// The workers that run, and how to tell one that there is more. A plain mutex: held for a look-up.
+type Workers = Mutex<HashMap<Key, Arc<Worker>>>;
 
 struct Worker {
     more: Notify,
@@ -103,6 +105,24 @@ impl Worker {
         Self {
             more: Notify::new(),
             share: share.unwrap_or_else(|| Arc::new(Semaphore::new(SHARE_MAX))),
+        }
+    }
+}
+
+/// A worker on the list, off it however it ends: one that panicked would keep the next from being started.
+struct Listed<'a> {
+    workers: &'a Workers,
+    key: Key,
+    worker: &'a Arc<Worker>,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        let mut workers = lock(self.workers);
+        // One that retired may have been followed by another already.
+        let listed = workers.get(&self.key);
+        if listed.is_some_and(|listed| Arc::ptr_eq(listed, self.worker)) {
+            workers.remove(&self.key);
         }
     }
 }
@@ -207,7 +227,13 @@ impl Deliverer {
         workers.insert(key, Arc::clone(&worker));
         let deliverer = self.clone();
         self.0.tasks.spawn("webhook worker", async move {
-            deliverer.work(key, &worker).await
+            let listed = Listed {
+                workers: &deliverer.0.workers,
+                key,
+                worker: &worker,
+            };
+            deliverer.work(key, &worker).await;
+            drop(listed);
         });
     }
 
@@ -500,6 +526,38 @@ mod tests {
             document: r#"{"id":"x"}"#.to_owned(),
             readers: Readers::everyone(),
         }
+    }
+
+    #[test]
+    fn a_worker_that_panics_makes_room_for_the_next_and_for_that_only() {
+        let key: Key = (
+            "532831a2698b3c6ae8091d6d".parse().unwrap(),
+            "51cdbc08989e975ec300772a".parse().unwrap(),
+        );
+        let workers = Workers::default();
+        let begin = || {
+            let worker = Arc::new(Worker::beside(&HashMap::new(), key.0));
+            lock(&workers).insert(key, Arc::clone(&worker));
+            worker
+        };
+        let end_badly = |worker: &Arc<Worker>| {
+            let listed = Listed {
+                workers: &workers,
+                key,
+                worker,
+            };
+            let work = std::panic::AssertUnwindSafe(|| {
+                let _listed = listed;
+                panic!("this worker ends badly");
+            });
+            assert!(std::panic::catch_unwind(work).is_err());
+        };
+        let first = begin();
+        end_badly(&first);
+        assert!(lock(&workers).is_empty());
+        let _second = begin();
+        end_badly(&first);
+        assert_eq!(lock(&workers).len(), 1);
     }
 
     #[test]
