@@ -1,7 +1,7 @@
 //! The published description of EDS, by a client that knows nothing else: `node/openapi.cjs`.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use pilvi_e2e::node;
 use pilvi_e2e::process::binary;
@@ -46,4 +46,19 @@ fn the_program_prints_its_description() {
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
     let copy = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(COPY)).unwrap();
     assert_eq!(printed, serde_json::from_slice::<Value>(&copy).unwrap());
+}
+
+/// As `pilvi openapi eds | head` does.
+#[test]
+fn a_reader_who_has_seen_enough_is_no_fault() {
+    let mut child = Command::new(binary())
+        .args(["openapi", "eds"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{errors}");
 }

@@ -22,10 +22,6 @@ use clap::Parser;
 
 use arguments::{Arguments, Command, DescribedService};
 
-/// Allocations cost a tenth of a request with the system's allocator. This one serves SQLite, too.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
@@ -52,16 +48,23 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             start_log(arguments)?;
             runtime()?.block_on(demo::run(options, arguments.data.as_deref()))
         }
-        Command::Ca => {
-            print!("{}", serve::ca_certificate(&arguments.data_folder()?)?);
-            Ok(())
-        }
+        Command::Ca => print_document(&serve::ca_certificate(&arguments.data_folder()?)?),
         Command::Openapi {
             service: DescribedService::Eds,
-        } => {
-            print!("{}", pilvi_eds::openapi::text());
-            Ok(())
-        }
+        } => print_document(&pilvi_eds::openapi::text()),
+    }
+}
+
+/// Prints a whole text. A reader that has seen enough, such as `head`, is no fault.
+fn print_document(text: &str) -> anyhow::Result<()> {
+    use std::io::{ErrorKind, Write as _};
+    let mut output = std::io::stdout().lock();
+    match output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+    {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("could not print"),
     }
 }
 
