@@ -132,7 +132,7 @@ fn apt_get(packages: &[&str]) -> Result<()> {
 }
 
 /// Runs quietly; only a failure shows what was said.
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())

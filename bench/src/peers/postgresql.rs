@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::install;
 use crate::server::{Ready, Server};
@@ -53,7 +53,7 @@ impl PostgreSql {
             ])
             .args(["--locale", "C.UTF-8", "--pgdata"])
             .arg(&data);
-        must_succeed(&mut initdb)?;
+        install::run(&mut initdb)?;
         let server = world.start("postgresql", &Ready::Accepts, |address| {
             let mut command = as_user(&programs.join("postgres"));
             command
@@ -84,7 +84,7 @@ impl PostgreSql {
         ])
         .arg(self.url())
         .args(["--command", sql]);
-        must_succeed(&mut psql)
+        install::run(&mut psql)
     }
 
     /// It accepts connections before it takes statements.
@@ -119,21 +119,6 @@ impl User {
             group: fields.next()?.parse().ok()?,
         })
     }
-}
-
-fn must_succeed(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("could not start {program}"))?;
-    if !output.status.success() {
-        bail!(
-            "{program} failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Users, the members of usergroups, and signing in. Shape only, as everywhere in the routes.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::{FromRequest, Request, State};
 use http::{HeaderMap, StatusCode};
-use pilvi_web::{Body, Params, RawBody, Reply};
+use pilvi_web::{Body, Params, RawBody, Refusal, Reply};
 
 use super::{Answer, Target, query};
 use crate::Eds;
@@ -68,33 +68,28 @@ pub(crate) async fn remove_member(
     Ok(Reply::empty())
 }
 
-pub(crate) async fn grant(
-    State(eds): State<Eds>,
-    tenant: Tenant,
-    RawQuery(query): RawQuery,
-    RawBody(body): RawBody,
-) -> Answer {
-    let form = Form::read(&body, query.as_deref())?;
+/// The parameters of a token request, wherever they stand in it.
+pub(crate) struct Sent(Form);
+
+impl FromRequest<Eds> for Sent {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, eds: &Eds) -> Result<Self, Refusal> {
+        let query = request.uri().query().map(str::to_owned);
+        let RawBody(body) = RawBody::from_request(request, eds).await?;
+        Ok(Self(Form::read(&body, query.as_deref())?))
+    }
+}
+
+pub(crate) async fn grant(State(eds): State<Eds>, tenant: Tenant, Sent(form): Sent) -> Answer {
     eds.grant(&tenant, &form).await
 }
 
-pub(crate) async fn revoke(
-    State(eds): State<Eds>,
-    tenant: Tenant,
-    RawQuery(query): RawQuery,
-    RawBody(body): RawBody,
-) -> Answer {
-    let form = Form::read(&body, query.as_deref())?;
+pub(crate) async fn revoke(State(eds): State<Eds>, tenant: Tenant, Sent(form): Sent) -> Answer {
     eds.revoke(&tenant, &form).await
 }
 
-pub(crate) async fn identify(
-    State(eds): State<Eds>,
-    tenant: Tenant,
-    RawQuery(query): RawQuery,
-    RawBody(body): RawBody,
-) -> Answer {
-    let form = Form::read(&body, query.as_deref())?;
+pub(crate) async fn identify(State(eds): State<Eds>, tenant: Tenant, Sent(form): Sent) -> Answer {
     eds.identify(&tenant, &form).await
 }
 
