@@ -66,7 +66,7 @@ fn loose_end(path: &str, line: &str) -> Option<String> {
 fn machine_path(line: &str) -> Option<String> {
     let found = MACHINE_PATHS.iter().find(|path| {
         line.match_indices(*path).any(|(at, _)| {
-            // `some/work/folder` and `~/work/` are not the root's folder.
+            // Behind another name or a home, it is not the root's folder.
             let before = line[..at].chars().next_back();
             !before.is_some_and(|c| c.is_alphanumeric() || "._-~}".contains(c))
         })
