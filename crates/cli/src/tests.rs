@@ -1,0 +1,103 @@
+//! Whole commands, as a user types them, against a small server that answers with the shapes of the specification.
+
+mod account;
+mod apps;
+mod faults;
+mod server;
+mod terminal;
+
+use std::path::Path;
+
+use clap::Parser;
+use tempfile::TempDir;
+
+use crate::screen::{Look, Screen};
+use crate::session::Place;
+use crate::{Command, run_at};
+use server::Server;
+
+/// The app of all examples.
+const APP: &str = "mar-eu-1-twwto7g0";
+const TOKEN: &str = "9f0c-personal";
+
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What a user saw of a command.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    code: u8,
+    out: String,
+    err: String,
+}
+
+impl Seen {
+    /// Ended well with this and nothing else.
+    fn good(out: &str) -> Self {
+        Self {
+            code: 0,
+            out: out.into(),
+            err: String::new(),
+        }
+    }
+
+    fn bad(code: u8, err: &str) -> Self {
+        Self {
+            code,
+            out: String::new(),
+            err: err.into(),
+        }
+    }
+}
+
+/// A folder to type commands in, and what the terminal is like.
+struct Desk {
+    folder: TempDir,
+    look: Look,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            look: Look::default(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Types `pilvi <words>`, with the address of `server` and a token.
+    fn types(&self, server: &Server, words: &str) -> Seen {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        self.types_words(server, &words)
+    }
+
+    fn types_words(&self, server: &Server, words: &[&str]) -> Seen {
+        let url = server.url();
+        let own = ["pilvi", words[0], "--url", &url, "--token", TOKEN];
+        self.types_all(&[&own[..], &words[1..]].concat())
+    }
+
+    fn types_all(&self, words: &[&str]) -> Seen {
+        let line = Line::try_parse_from(words).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let json = line.command.connection().json;
+        let place = Place {
+            folder: self.path().into(),
+            home: Some(self.path().into()),
+            asks: false,
+        };
+        let mut screen = Screen::new(&mut out, &mut err, self.look, json);
+        let code = run_at(&line.command, &mut screen, place);
+        Seen {
+            code,
+            out: String::from_utf8(out).unwrap(),
+            err: String::from_utf8(err).unwrap(),
+        }
+    }
+}
