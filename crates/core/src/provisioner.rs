@@ -26,6 +26,17 @@ pub trait Provisioner: Send + Sync + 'static {
         Ok(Map::new())
     }
 
+    /// What a new instance is called; `None`: as objects are, by 24 hex characters.
+    fn new_id(&self, datacenter: &str) -> Option<String> {
+        let _ = datacenter;
+        None
+    }
+
+    /// The configuration as its owner sees it: what is stored, and what only the running server knows.
+    fn shown_config(&self, instance: &Instance) -> Map<String, Value> {
+        instance.config.clone()
+    }
+
     /// Makes what the service keeps for the instance. Until it returns nobody can reach the instance.
     fn create<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a>;
 

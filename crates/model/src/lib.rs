@@ -5,6 +5,7 @@
 //! specification that every SQL dialect is held to.
 
 pub mod access;
+pub mod app;
 pub mod content_range;
 pub mod error;
 pub mod id;
@@ -17,6 +18,7 @@ pub mod update;
 pub mod wrapper;
 
 pub use access::{AccessChange, AccessList, Asker, Permission, Readers, Subject};
+pub use app::AppId;
 pub use content_range::ContentRange;
 pub use error::{Error, FieldError, Kind, Result};
 pub use id::{AccountId, BackendId, GatewayId, ObjectId, PersonId, RequestId, WebhookId};

@@ -25,15 +25,20 @@ pub(crate) async fn run(options: &ServeOptions, data: Option<&Path>) -> anyhow::
         .prefix("pilvi-demo-")
         .tempdir()
         .context("could not make a data folder")?;
-    let cloud = Cloud::build(data.unwrap_or(temporary.path()), &options.mail).await?;
+    let cloud = Cloud::build(
+        data.unwrap_or(temporary.path()),
+        options,
+        &listeners.addresses,
+    )
+    .await?;
     let Some(first) = cloud.first_start.clone() else {
         bail!(
             "the data folder holds a server already; start that with `pilvi serve`, or leave --data out"
         )
     };
-    let sample = Sample::make(&cloud.platform, first).await?;
+    let sample = Sample::make(&cloud.platform, first, &options.apps.apps_domain).await?;
     let page = page::site(&sample.eds.id, &sample.mws.id);
-    let running = cloud.open(listeners, Some(page))?;
+    let running = cloud.open(listeners, Some(page)).await?;
     sample.connect(&running).await?;
     match options.json {
         true => println!("{}", sample.announcement(&running)),
@@ -45,8 +50,10 @@ pub(crate) async fn run(options: &ServeOptions, data: Option<&Path>) -> anyhow::
 /// What the demo sets up.
 struct Sample {
     first: FirstStart,
+    apps_domain: String,
     eds: SampleInstance,
     mws: SampleInstance,
+    app: SampleInstance,
 }
 
 struct SampleInstance {
@@ -55,18 +62,24 @@ struct SampleInstance {
 }
 
 impl Sample {
-    async fn make(platform: &Platform, first: FirstStart) -> anyhow::Result<Self> {
-        let eds =
-            SampleInstance::make(platform, first.person, first.account, "eds", "Todos").await?;
-        let mws = SampleInstance::make(
-            platform,
-            first.person,
-            first.account,
-            "mws",
-            "Todo messages",
-        )
-        .await?;
-        Ok(Self { first, eds, mws })
+    async fn make(
+        platform: &Platform,
+        first: FirstStart,
+        apps_domain: &str,
+    ) -> anyhow::Result<Self> {
+        let make = |provider, name| {
+            SampleInstance::make(platform, first.person, first.account, provider, name)
+        };
+        let eds = make("eds", "Todos").await?;
+        let mws = make("mws", "Todo messages").await?;
+        let app = make("mar", "Hello").await?;
+        Ok(Self {
+            first,
+            apps_domain: apps_domain.to_owned(),
+            eds,
+            mws,
+            app,
+        })
     }
 
     /// Makes the webhook that tells the gateway of every change, through the same call that anybody would use.
@@ -100,8 +113,29 @@ impl Sample {
         let mut line = running.announcement();
         line["eds"] = json!({"backendId": self.eds.id, "token": self.eds.token.expose()});
         line["mws"] = json!({"gatewayId": self.mws.id, "token": self.mws.token.expose()});
+        line["app"] = json!({
+            "id": self.app.id,
+            "token": self.app.token.expose(),
+            "host": self.host(),
+            "git": self.remote(&format!("http://{}", running.addresses.http)),
+        });
         line["page"] = json!(format!("http://{}/todo/", running.addresses.http));
         line
+    }
+
+    /// Where the app answers once something was pushed.
+    fn host(&self) -> String {
+        format!("{}.{}", self.app.id, self.apps_domain)
+    }
+
+    /// Where to push the app, with the token that opens it.
+    fn remote(&self, http: &str) -> String {
+        let authority = http.trim_start_matches("http://");
+        format!(
+            "http://x:{}@{authority}/git/{}",
+            self.app.token.expose(),
+            self.app.id
+        )
     }
 
     fn welcome(&self, running: &Running) -> String {
@@ -118,6 +152,7 @@ impl Sample {
              token        {}\n\
              EDS backend  {backend}  security token {}\n\
              MWS gateway  {gateway}  security token {}\n\
+             MAR app      {}  nothing pushed yet\n\
              \n\
              Or take the steps by hand.\n",
             running.addresses.https,
@@ -125,6 +160,7 @@ impl Sample {
             self.first.token.expose(),
             self.eds.token.expose(),
             self.mws.token.expose(),
+            self.app.id,
         );
         for (what, line) in self.steps(&http) {
             let _ = write!(text, "\n{what}\n    {line}\n");
@@ -134,7 +170,7 @@ impl Sample {
     }
 
     /// The main job by hand, one line to paste for each step.
-    fn steps(&self, http: &str) -> [(&'static str, String); 6] {
+    fn steps(&self, http: &str) -> [(&'static str, String); 8] {
         let backend = format!("-H 'Enginio-Backend-Id: {}'", self.eds.id);
         let gateway = format!("{http}/v1/gateways/{}", self.mws.id);
         let account = format!("{http}/v1/accounts/{}", self.first.account);
@@ -168,6 +204,19 @@ impl Sample {
                     "curl -s {http}/v1/webhooks {backend} {}",
                     bearer(&self.eds.token)
                 ),
+            ),
+            (
+                "Push an app, and read how it is built and started:",
+                format!(
+                    "mkdir hello && cd hello && git init -q -b master && echo '<h1>Hello</h1>' >index.html \
+                     && git add . && git -c user.name=Me -c user.email=me@localhost commit -qm Hello \
+                     && git push {} master",
+                    self.remote(http)
+                ),
+            ),
+            (
+                "See it answer, as a browser does that opens its address:",
+                format!("curl -s {http}/ -H 'Host: {}'", self.host()),
             ),
             (
                 "Make a backend of your own:",

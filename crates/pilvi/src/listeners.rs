@@ -11,6 +11,7 @@ use crate::arguments::ServeOptions;
 pub(crate) struct Listeners {
     pub(crate) http: TcpListener,
     pub(crate) https: TcpListener,
+    pub(crate) ssh: TcpListener,
     pub(crate) addresses: Addresses,
 }
 
@@ -18,22 +19,23 @@ pub(crate) struct Listeners {
 pub(crate) struct Addresses {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
+    pub(crate) ssh: SocketAddr,
 }
 
 impl Listeners {
     pub(crate) async fn bind(options: &ServeOptions) -> anyhow::Result<Self> {
-        if let Some(ssh) = options.ssh {
-            tracing::warn!(%ssh, "nothing listens for SSH yet: there are no apps to push to in this version");
-        }
         let http = bind(options.http, "--http").await?;
         let https = bind(options.https, "--https").await?;
+        let ssh = bind(options.ssh, "--ssh").await?;
         let addresses = Addresses {
             http: http.local_addr()?,
             https: https.local_addr()?,
+            ssh: ssh.local_addr()?,
         };
         Ok(Self {
             http,
             https,
+            ssh,
             addresses,
         })
     }

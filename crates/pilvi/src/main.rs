@@ -6,6 +6,7 @@
     reason = "a door prints its results to standard output"
 )]
 
+mod apps;
 mod arguments;
 mod demo;
 mod files;
@@ -14,6 +15,7 @@ mod own_door;
 mod page;
 mod running;
 mod serve;
+mod stacks;
 
 use std::process::ExitCode;
 
@@ -23,7 +25,14 @@ use clap::Parser;
 use arguments::{Arguments, Command, DescribedService};
 
 fn main() -> ExitCode {
+    // A helper of our own: the first process of a sandbox, or the hook of a push.
+    if let Some(code) = pilvi_runtime::take_over().or_else(pilvi_git::take_over) {
+        return code;
+    }
     let arguments = Arguments::parse();
+    if let Command::Developer(command) = &arguments.command {
+        return pilvi_cli::run(command);
+    }
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -48,6 +57,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             start_log(arguments)?;
             runtime()?.block_on(demo::run(options, arguments.data.as_deref()))
         }
+        Command::Developer(_) => Ok(()),
+        Command::Stack { command } => stacks::run(command, &arguments.data_folder()?),
         Command::Ca => print_document(&serve::ca_certificate(&arguments.data_folder()?)?),
         Command::Openapi {
             service: DescribedService::Eds,

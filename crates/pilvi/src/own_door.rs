@@ -9,8 +9,11 @@ use bytes::Bytes;
 use http::{Request, Response, Uri};
 use pilvi_base::secret::random_bytes;
 use pilvi_core::egress::LocalDoor;
+use pilvi_edge::Edge;
 use pilvi_model::RequestId;
 use pilvi_web::{Arrival, Door};
+
+use crate::listeners::Addresses;
 
 /// The most that an answer to ourselves may hold.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
@@ -18,13 +21,21 @@ const ANSWER_MAX_BYTES: usize = 64 << 20;
 /// The door together with the addresses under which it is reached.
 pub(crate) struct OwnDoor {
     door: Arc<Door>,
+    addresses: Addresses,
     /// Such as `http://127.0.0.1:8080`.
     origins: Vec<String>,
+    /// Apps answer at these addresses, too, under names of their own.
+    edge: Edge,
 }
 
 impl OwnDoor {
-    pub(crate) fn new(door: Arc<Door>, origins: Vec<String>) -> Self {
-        Self { door, origins }
+    pub(crate) fn new(door: Arc<Door>, addresses: Addresses, edge: Edge) -> Self {
+        Self {
+            door,
+            origins: addresses.origins(),
+            addresses,
+            edge,
+        }
     }
 
     /// Sends a request through the door without a socket.
@@ -64,11 +75,13 @@ impl LocalDoor for OwnDoor {
         let port = authority
             .port_u16()
             .unwrap_or(if scheme == "https" { 443 } else { 80 });
-        let named = format!(
-            "{scheme}://{}:{port}",
-            authority.host().to_ascii_lowercase()
-        );
-        self.origins.contains(&named)
+        let host = authority.host().to_ascii_lowercase();
+        let own_port = match scheme {
+            "https" => self.addresses.https.port(),
+            _ => self.addresses.http.port(),
+        };
+        self.origins.contains(&format!("{scheme}://{host}:{port}"))
+            || (port == own_port && self.edge.knows(&host))
     }
 
     fn call(
@@ -81,22 +94,51 @@ impl LocalDoor for OwnDoor {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::SocketAddr;
+
+    use pilvi_base::TaskGroup;
+    use pilvi_edge::{Absence, Route, RouterEvent};
     use pilvi_web::Hosts;
 
-    #[test]
-    fn only_our_own_addresses_are_covered() {
+    use super::*;
+
+    struct Silent;
+
+    impl pilvi_edge::Journal for Silent {
+        fn note(&self, _: &str, _: RouterEvent<'_>) {}
+    }
+
+    #[tokio::test]
+    async fn only_our_own_addresses_are_covered() {
         let door = Arc::new(Door::new(Hosts::shared(), pilvi_web::Limits::default()));
-        let own = OwnDoor::new(
-            door,
-            vec!["http://127.0.0.1:80".into(), "http://localhost:80".into()],
+        let edge = Edge::new(
+            pilvi_edge::Settings::default(),
+            Arc::new(Silent),
+            TaskGroup::new(),
         );
+        edge.publish(Route {
+            app: "echo".to_owned(),
+            hosts: vec!["echo.localhost".to_owned()],
+            upstreams: Vec::new(),
+            absence: Absence::NeverDeployed,
+            certificate: None,
+        });
+        let addresses = Addresses {
+            http: SocketAddr::from(([127, 0, 0, 1], 80)),
+            https: SocketAddr::from(([127, 0, 0, 1], 443)),
+            ssh: SocketAddr::from(([127, 0, 0, 1], 22)),
+        };
+        let own = OwnDoor::new(door, addresses, edge);
         for (target, covered) in [
             ("http://127.0.0.1/v1/x", true),
             ("http://LOCALHOST:80/", true),
             ("http://127.0.0.1:81/", false),
             ("https://127.0.0.1:80/", false),
             ("http://127.0.0.1.example.com/", false),
+            ("http://echo.localhost/hook", true),
+            ("https://Echo.localhost/hook", true),
+            ("http://echo.localhost:81/hook", false),
+            ("http://other.localhost/hook", false),
             ("/v1/x", false),
         ] {
             assert_eq!(own.covers(&target.parse().unwrap()), covered, "{target}");

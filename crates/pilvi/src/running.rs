@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use pilvi_base::TaskGroup;
 use pilvi_model::AccountId;
 use pilvi_platform::FirstStart;
+use pilvi_runtime::Runtime;
 use pilvi_web::Door;
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,6 +25,7 @@ pub(crate) struct Running {
     pub(crate) data: PathBuf,
     pub(crate) door: Arc<Door>,
     pub(crate) tasks: TaskGroup,
+    pub(crate) sandboxes: Runtime,
     /// Listened to before anybody learns that the server runs, so that no signal is missed.
     pub(crate) signals: Signals,
     pub(crate) first_start: Option<FirstStart>,
@@ -37,7 +39,7 @@ impl Running {
         let mut line = json!({
             "http": format!("http://{}", self.addresses.http),
             "https": format!("https://{}", self.addresses.https),
-            "ssh": null,
+            "ssh": format!("ssh://git@{}", self.addresses.ssh),
             "ca": self.ca.display().to_string(),
         });
         if let Some(account) = self.operator_account {
@@ -78,6 +80,8 @@ impl Running {
             drained = self.tasks.drain(DRAIN_PATIENCE) => drained,
             () = self.signals.next() => bail!("stopped at once by a second signal"),
         };
+        // Whatever an app still does ends here.
+        self.sandboxes.stop().await;
         if !drained {
             bail!(
                 "stopped, but {} tasks did not end in time",

@@ -16,16 +16,17 @@ use pilvi_store::Store;
 use pilvi_web::ca::LocalCa;
 use pilvi_web::{Door, Hosts, Service, Site};
 
-use crate::arguments::{MailOptions, ServeOptions};
+use crate::apps::{Apps, House};
+use crate::arguments::ServeOptions;
 use crate::files::{self, Shares};
-use crate::listeners::Listeners;
+use crate::listeners::{Addresses, Listeners};
 use crate::own_door::OwnDoor;
 use crate::running::{Running, Signals};
 
 pub(crate) async fn run(options: &ServeOptions, data: &Path) -> anyhow::Result<()> {
     let doors = Listeners::bind(options).await?;
-    let cloud = Cloud::build(data, &options.mail).await?;
-    let running = cloud.open(doors, None)?;
+    let cloud = Cloud::build(data, options, &doors.addresses).await?;
+    let running = cloud.open(doors, None).await?;
     match options.json {
         true => println!("{}", running.announcement()),
         false => print!("{}", running.welcome()),
@@ -53,18 +54,24 @@ pub(crate) fn ca_certificate(data: &Path) -> anyhow::Result<String> {
 /// All services on one data folder, not yet reachable.
 pub(crate) struct Cloud {
     data: PathBuf,
-    clock: Clock,
     shares: Shares,
     tasks: TaskGroup,
     eds: Eds,
     mws: Mws,
+    apps: Apps,
+    ca: Arc<LocalCa>,
+    hosts: Hosts,
     pub(crate) platform: Platform,
     pub(crate) first_start: Option<FirstStart>,
     operator_account: Option<AccountId>,
 }
 
 impl Cloud {
-    pub(crate) async fn build(data: &Path, mail: &MailOptions) -> anyhow::Result<Self> {
+    pub(crate) async fn build(
+        data: &Path,
+        options: &ServeOptions,
+        addresses: &Addresses,
+    ) -> anyhow::Result<Self> {
         make_private_folder(data)?;
         let shares = Shares::of(files::raise_limit());
         let clock = Clock::system();
@@ -78,8 +85,8 @@ impl Cloud {
         let identity = Identity::new(store.clone());
         let directory = Directory::new(store.clone(), tasks.clone());
         let mailer = Mailer::new(
-            mail.post(data),
-            &mail.mail_from,
+            options.mail.post(data),
+            &options.mail.mail_from,
             clock.clone(),
             tasks.clone(),
         )?;
@@ -110,6 +117,19 @@ impl Cloud {
         )
         .context("could not start the reactors of the WebSocket gateway")?
         .with_users(Arc::new(eds.clone()));
+        make_private_folder(&ca_folder(data))?;
+        let ca = Arc::new(LocalCa::open_or_make(&ca_folder(data), &clock)?);
+        let house = House {
+            data,
+            store: store.clone(),
+            identity: identity.clone(),
+            directory: directory.clone(),
+            keyring: keyring.clone(),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            ca_pem: ca.certificate_pem(),
+        };
+        let apps = Apps::build(house, &options.apps, addresses).await?;
         let platform = Platform::new(pilvi_platform::Parts {
             store,
             identity,
@@ -118,18 +138,24 @@ impl Cloud {
             clock: clock.clone(),
             tasks: tasks.clone(),
             settings: pilvi_platform::Settings::default(),
-            provisioners: vec![Arc::new(eds.clone()), Arc::new(mws.clone())],
+            provisioners: vec![
+                Arc::new(eds.clone()),
+                Arc::new(mws.clone()),
+                Arc::new(apps.mar.clone()),
+            ],
         });
         platform.clear_unfinished().await?;
         let first_start = platform.bootstrap().await?;
         let operator_account = platform.operator_account().await?;
         Ok(Self {
             data: data.to_owned(),
-            clock,
             shares,
             tasks,
             eds,
             mws,
+            apps,
+            ca,
+            hosts: Apps::hosts(&options.apps),
             platform,
             first_start,
             operator_account,
@@ -137,27 +163,46 @@ impl Cloud {
     }
 
     /// Opens the doors. From here on requests are answered and webhooks delivered.
-    pub(crate) fn open(self, listeners: Listeners, page: Option<Site>) -> anyhow::Result<Running> {
+    pub(crate) async fn open(
+        self,
+        listeners: Listeners,
+        page: Option<Site>,
+    ) -> anyhow::Result<Running> {
         let addresses = listeners.addresses;
-        make_private_folder(&ca_folder(&self.data))?;
-        let ca = Arc::new(LocalCa::open_or_make(&ca_folder(&self.data), &self.clock)?);
-        let tls = ca.server_config(&[addresses.http.ip(), addresses.https.ip()])?;
+        let edge = self.apps.edge.clone();
+        let reached = [addresses.http.ip(), addresses.https.ip()];
+        let tls = self
+            .ca
+            .server_config_for(&reached, &self.hosts.names(), Some(edge.clone()))?;
 
-        let mut door = Door::new(Hosts::shared(), self.shares.of_the_door())
+        let mut door = Door::new(self.hosts, self.shares.of_the_door())
             .site(Service::Eds, self.eds.site())
             .site(Service::Mws, self.mws.site())
+            .site(Service::Mar, self.apps.mar.site())
+            .site(Service::Git, self.apps.git_site())
             .site(Service::Platform, self.platform.site())
+            .apps(edge.clone())
             .sockets(Arc::new(self.mws.clone()));
         if let Some(page) = page {
             door = door.site(Service::Page, page);
         }
         let door = Arc::new(door);
 
+        // Apps have their routes before anybody asks for them.
+        let sandboxes = self
+            .apps
+            .open(
+                listeners.ssh,
+                Arc::clone(&door),
+                Arc::clone(&tls),
+                &addresses,
+            )
+            .await?;
         let policy = Policy {
             loopback: addresses.only_loopback(),
             allowed: Vec::new(),
         };
-        let own_door = Arc::new(OwnDoor::new(Arc::clone(&door), addresses.origins()));
+        let own_door = Arc::new(OwnDoor::new(Arc::clone(&door), addresses, edge));
         let egress = Egress::new(policy, own_door);
         self.eds.deliverer(egress, self.tasks.clone()).start();
 
@@ -170,10 +215,11 @@ impl Cloud {
         }
         Ok(Running {
             addresses,
-            ca: ca.certificate_path().to_owned(),
+            ca: self.ca.certificate_path().to_owned(),
             data: self.data,
             door,
             tasks: self.tasks,
+            sandboxes,
             signals: Signals::listen()?,
             first_start: self.first_start,
             operator_account: self.operator_account,

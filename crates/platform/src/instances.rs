@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pilvi_core::{Provisioner, complete};
 use pilvi_model::{AccountId, Error, Instance, Provider, Result};
 use pilvi_store::platform::{Account, InstanceChange};
+use serde_json::{Map, Value};
 
 use crate::access::no_such_instance;
 use crate::drafts::Faults;
@@ -91,6 +92,14 @@ impl Platform {
         Ok(())
     }
 
+    /// What the owner of an instance sees of its configuration.
+    pub(crate) fn shown_config(&self, instance: &Instance) -> Map<String, Value> {
+        match self.provisioner(instance.provider) {
+            Some(provisioner) => provisioner.shown_config(instance),
+            None => instance.config.clone(),
+        }
+    }
+
     fn plan_instance(
         &self,
         account: &Account,
@@ -116,8 +125,9 @@ impl Platform {
         };
         faults.finish()?;
         let created_at = self.now();
+        let id = provisioner.new_id(&datacenter);
         let instance = Instance {
-            id: self.ids.next(created_at).to_string(),
+            id: id.unwrap_or_else(|| self.ids.next(created_at).to_string()),
             provider: provisioner.provider(),
             account: account.id,
             name: draft.name,

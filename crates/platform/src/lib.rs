@@ -16,6 +16,7 @@ mod instances;
 mod persons;
 mod routes;
 mod settings;
+mod ssh_keys;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -35,6 +36,7 @@ pub use access::Caller;
 pub use drafts::{AccountDraft, InstanceDraft};
 pub use persons::FirstStart;
 pub use settings::{Datacenter, Limits, Settings};
+pub use ssh_keys::SshKeyDraft;
 pub use tokens::IssuedToken;
 
 /// The control plane. Cloning gives another handle.

@@ -8,10 +8,11 @@ use axum::routing::{delete, get};
 use http::header::CACHE_CONTROL;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
-use pilvi_model::{AccountId, Error, Provider, Result as ModelResult};
+use pilvi_model::{AccountId, Error, Instance, Provider, Result as ModelResult};
 use pilvi_store::platform::Holder;
 use pilvi_web::{Arrival, Body, Params, Refusal, Reply, Scheme, bearer};
 
+use crate::ssh_keys::no_such_ssh_key;
 use crate::wire::{self, Authorization, List};
 use crate::{Caller, Platform};
 
@@ -29,6 +30,8 @@ pub(crate) fn router(platform: Platform) -> Router {
             get(list_person_tokens).post(create_person_token),
         )
         .route("/v1/authorizations/{token}", delete(remove_person_token))
+        .route("/v1/user/ssh_keys", get(list_ssh_keys).post(create_ssh_key))
+        .route("/v1/user/ssh_keys/{key}", delete(remove_ssh_key))
         // Accounts; reader: GET.
         .route("/v1/accounts", axum::routing::post(create_account))
         .route("/v1/accounts/{id}", get(get_account).delete(remove_account))
@@ -117,6 +120,31 @@ async fn remove_person_token(
     Ok(Reply::empty())
 }
 
+async fn list_ssh_keys(State(platform): State<Platform>, caller: Caller) -> Answer {
+    let keys = platform.store.list_ssh_keys(caller.person()?).await?;
+    Ok(Reply::ok(&List::from_iter(
+        keys.into_iter().map(wire::SshKey::from),
+    )))
+}
+
+async fn create_ssh_key(State(platform): State<Platform>, caller: Caller, body: Body) -> Answer {
+    let person = caller.person()?;
+    let draft = wire::ssh_key_draft(body.or_empty())?;
+    let key = platform.create_ssh_key(person, draft).await?;
+    Ok(Reply::created(&wire::SshKey::from(key)))
+}
+
+async fn remove_ssh_key(
+    State(platform): State<Platform>,
+    caller: Caller,
+    Path(key): Path<String>,
+) -> Answer {
+    let person = caller.person()?;
+    let key = key.parse().map_err(|_| no_such_ssh_key())?;
+    platform.remove_ssh_key(person, key).await?;
+    Ok(Reply::empty())
+}
+
 async fn create_account(State(platform): State<Platform>, caller: Caller, body: Body) -> Answer {
     let owner = caller.person()?;
     let draft = wire::account_draft(body.or_empty())?;
@@ -194,7 +222,9 @@ async fn list_instances(
     };
     let instances = platform.store.list_instances(account.id, provider).await?;
     Ok(Reply::ok(&List::from_iter(
-        instances.iter().map(wire::Instance::from),
+        instances
+            .iter()
+            .map(|instance| show_instance(&platform, instance)),
     )))
 }
 
@@ -208,7 +238,7 @@ async fn create_instance(
     let instance = platform
         .create_instance(&caller, id.parse()?, draft)
         .await?;
-    Ok(Reply::created(&wire::Instance::from(&instance)))
+    Ok(Reply::created(&show_instance(&platform, &instance)))
 }
 
 async fn get_instance(
@@ -217,7 +247,7 @@ async fn get_instance(
     Path(id): Path<String>,
 ) -> Answer {
     let instance = platform.get_instance(&caller, &id).await?;
-    Ok(Reply::ok(&wire::Instance::from(&*instance)))
+    Ok(Reply::ok(&show_instance(&platform, &instance)))
 }
 
 async fn change_instance(
@@ -228,7 +258,7 @@ async fn change_instance(
 ) -> Answer {
     let (name, tags) = wire::instance_change(body.or_empty())?;
     let instance = platform.change_instance(&caller, &id, name, tags).await?;
-    Ok(Reply::ok(&wire::Instance::from(&*instance)))
+    Ok(Reply::ok(&show_instance(&platform, &instance)))
 }
 
 async fn remove_instance(
@@ -302,6 +332,10 @@ fn show_account(platform: &Platform, account: pilvi_store::platform::Account) ->
         .datacenters()
         .find(|known| known.id() == account.datacenter);
     wire::Account::new(account, datacenter)
+}
+
+fn show_instance<'a>(platform: &Platform, instance: &'a Instance) -> wire::Instance<'a> {
+    wire::Instance::new(instance, platform.shown_config(instance))
 }
 
 fn token_id(text: &str) -> ModelResult<i64> {

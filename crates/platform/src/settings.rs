@@ -53,6 +53,7 @@ pub struct Limits {
     pub instances_per_account: u32,
     /// Personal access tokens of a person, or security tokens of an instance.
     pub tokens_per_holder: u32,
+    pub ssh_keys_per_person: u32,
 }
 
 impl Default for Limits {
@@ -61,6 +62,7 @@ impl Default for Limits {
             accounts_per_person: 50,
             instances_per_account: 200,
             tokens_per_holder: 50,
+            ssh_keys_per_person: 50,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::drafts::Faults;
 use crate::settings::Datacenter;
-use crate::{AccountDraft, InstanceDraft, IssuedToken};
+use crate::{AccountDraft, InstanceDraft, IssuedToken, SshKeyDraft};
 
 /// Lists are objects with an array `results`.
 #[derive(Serialize)]
@@ -83,7 +83,7 @@ pub(crate) struct Instance<'a> {
     service_provider: ServiceProvider,
     datacenter_id: &'a str,
     account_id: String,
-    config: &'a Map<String, Value>,
+    config: Map<String, Value>,
     created_at: String,
 }
 
@@ -93,8 +93,8 @@ struct ServiceProvider {
     title: &'static str,
 }
 
-impl<'a> From<&'a pilvi_model::Instance> for Instance<'a> {
-    fn from(instance: &'a pilvi_model::Instance) -> Self {
+impl<'a> Instance<'a> {
+    pub(crate) fn new(instance: &'a pilvi_model::Instance, config: Map<String, Value>) -> Self {
         let provider = instance.provider;
         Self {
             id: &instance.id,
@@ -107,7 +107,7 @@ impl<'a> From<&'a pilvi_model::Instance> for Instance<'a> {
             },
             datacenter_id: &instance.datacenter,
             account_id: instance.account.to_string(),
-            config: &instance.config,
+            config,
             created_at: instance.created_at.to_string(),
         }
     }
@@ -140,6 +140,26 @@ impl Authorization {
             access_token: secret.map(|secret| secret.expose().to_owned()),
             name: token.name,
             created_at: text(token.created_at),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SshKey {
+    id: i64,
+    name: String,
+    fingerprint: String,
+    created_at: String,
+}
+
+impl From<store::SshKey> for SshKey {
+    fn from(key: store::SshKey) -> Self {
+        Self {
+            id: key.id,
+            name: key.name,
+            fingerprint: key.fingerprint,
+            created_at: text(key.created_at),
         }
     }
 }
@@ -194,6 +214,17 @@ pub(crate) fn instance_change(body: Value) -> Result<(Option<String>, Option<Vec
     let change = (fields.text("name"), fields.texts("tags"));
     fields.faults.finish()?;
     Ok(change)
+}
+
+/// Reads `{"name","key"}`.
+pub(crate) fn ssh_key_draft(body: Value) -> Result<SshKeyDraft> {
+    let mut fields = Fields::of(body)?;
+    let draft = SshKeyDraft {
+        name: fields.text("name").unwrap_or_default(),
+        key: fields.text("key").unwrap_or_default(),
+    };
+    fields.faults.finish()?;
+    Ok(draft)
 }
 
 /// Reads the optional name of a token.

@@ -65,6 +65,9 @@ pub(crate) struct Ends {
     pub(crate) secure: bool,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    /// The port at which everybody else finds what is reached here, where that differs and the client may pass our
+    /// addresses on: a program in a sandbox says a name without a port.
+    pub(crate) public_port: Option<u16>,
 }
 
 impl Ends {
@@ -74,13 +77,22 @@ impl Ends {
         let named = authority.or_else(|| headers.get(http::header::HOST)?.to_str().ok());
         let host = named
             .filter(|host| is_host(host))
-            .map_or_else(|| self.local.to_string(), str::to_owned);
+            .map_or_else(|| self.local.to_string(), |host| self.public(host));
         Arrival {
             secure: self.secure,
             host,
             peer: self.peer,
             local: self.local,
             request_id: callers_request_id(headers).unwrap_or_else(new_request_id),
+        }
+    }
+
+    /// The host with the port that others need.
+    fn public(&self, host: &str) -> String {
+        let usual = if self.secure { 443 } else { 80 };
+        match self.public_port {
+            Some(port) if port != usual && !host.contains(':') => format!("{host}:{port}"),
+            _ => host.to_owned(),
         }
     }
 }
@@ -108,6 +120,7 @@ mod tests {
             secure,
             peer: "10.0.0.9:50000".parse().unwrap(),
             local: "127.0.0.1:8080".parse().unwrap(),
+            public_port: None,
         }
     }
 
@@ -115,6 +128,22 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::HOST, host.parse().unwrap());
         ends(secure).arrival(None, &headers)
+    }
+
+    #[test]
+    fn a_program_in_a_sandbox_is_told_addresses_that_serve_everybody() {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", "mws-eu-1.localhost".parse().unwrap());
+        let inside = |port| Ends {
+            public_port: Some(port),
+            ..ends(true)
+        };
+        let told = |port| inside(port).arrival(None, &headers).base("ws");
+        assert_eq!(told(8443), "wss://mws-eu-1.localhost:8443");
+        assert_eq!(told(443), "wss://mws-eu-1.localhost");
+        headers.insert("host", "mws-eu-1.localhost:9".parse().unwrap());
+        let told = inside(8443).arrival(None, &headers).base("ws");
+        assert_eq!(told, "wss://mws-eu-1.localhost:9");
     }
 
     #[test]

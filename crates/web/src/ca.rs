@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use pilvi_base::secret::{hex, random_bytes, sha256, write_new};
 use pilvi_base::{Clock, Secret};
+use pilvi_edge::Edge;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -31,8 +32,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 
 const LOCALHOST: &str = "localhost";
-/// How many names under `localhost` have a certificate at a time.
-const LEAVES_MAX: usize = 64;
+/// How many names have a certificate at a time.
+const LEAVES_MAX: usize = 1024;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -124,6 +125,17 @@ impl LocalCa {
         self: &Arc<Self>,
         addresses: &[IpAddr],
     ) -> Result<Arc<ServerConfig>, CaError> {
+        self.server_config_for(addresses, &[], None)
+    }
+
+    /// The same, and for the hosts of apps: with the certificate that was uploaded for one, or else with one of ours.
+    /// `own` are names of Pilvi itself that look like those of apps.
+    pub fn server_config_for(
+        self: &Arc<Self>,
+        addresses: &[IpAddr],
+        own: &[String],
+        apps: Option<Edge>,
+    ) -> Result<Arc<ServerConfig>, CaError> {
         let mut all = vec![
             IpAddr::V4(Ipv4Addr::LOCALHOST),
             IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -133,7 +145,7 @@ impl LocalCa {
                 all.push(*address);
             }
         }
-        let leaves = Leaves::new(self.clone(), all)?;
+        let leaves = Leaves::new(self.clone(), all, own.to_vec(), apps)?;
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -290,10 +302,13 @@ struct Leaf {
 /// Hands out server certificates and replaces each when a third of its life is left.
 ///
 /// Names under `localhost` get certificates of their own when they are first asked for: a wildcard directly under
-/// a top-level name is refused by most clients.
+/// a top-level name is refused by most clients. So do the hosts of apps; a host that could be an app's and is none
+/// gets the one of `localhost`, so that asking for names costs nothing.
 struct Leaves {
     ca: Arc<LocalCa>,
     addresses: Vec<IpAddr>,
+    own: Vec<String>,
+    apps: Option<Edge>,
     /// By name, never more than [`LEAVES_MAX`]. A plain mutex: it is held for a look-up and now and then for one
     /// signature.
     made: Mutex<HashMap<String, Leaf>>,
@@ -301,19 +316,40 @@ struct Leaves {
 
 impl ResolvesServerCert for Leaves {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let asked = hello.server_name().map(str::to_ascii_lowercase);
-        let under_localhost = asked.filter(|name| name.ends_with(".localhost"));
-        self.current(under_localhost.as_deref().unwrap_or(LOCALHOST))
+        let Some(asked) = hello.server_name().map(str::to_ascii_lowercase) else {
+            return self.current(LOCALHOST);
+        };
+        if self.own.contains(&asked) {
+            return self.current(&asked);
+        }
+        if let Some(apps) = self.apps.as_ref().filter(|apps| apps.owns(&asked)) {
+            return match apps.certificate(&asked) {
+                Some(uploaded) => Some(uploaded),
+                None if apps.knows(&asked) => self.current(&asked),
+                None => self.current(LOCALHOST),
+            };
+        }
+        match asked.ends_with(".localhost") {
+            true => self.current(&asked),
+            false => self.current(LOCALHOST),
+        }
     }
 }
 
 impl Leaves {
     /// Fails when not even a first certificate can be made.
-    fn new(ca: Arc<LocalCa>, addresses: Vec<IpAddr>) -> Result<Self, CaError> {
+    fn new(
+        ca: Arc<LocalCa>,
+        addresses: Vec<IpAddr>,
+        own: Vec<String>,
+        apps: Option<Edge>,
+    ) -> Result<Self, CaError> {
         let first = ca.issue(LOCALHOST, &addresses)?;
         Ok(Self {
             ca,
             addresses,
+            own,
+            apps,
             made: Mutex::new(HashMap::from([(LOCALHOST.to_owned(), first)])),
         })
     }
@@ -408,7 +444,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let clock = clock();
         let ca = Arc::new(LocalCa::open_or_make(folder.path(), &clock).unwrap());
-        let leaves = Leaves::new(ca, vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]).unwrap();
+        let leaves =
+            Leaves::new(ca, vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], Vec::new(), None).unwrap();
         let current = || leaves.current(LOCALHOST).unwrap();
         let first = current();
         clock.advance(19 * DAY);
@@ -421,7 +458,7 @@ mod tests {
     fn names_under_localhost_have_certificates_of_their_own() {
         let folder = tempfile::tempdir().unwrap();
         let ca = Arc::new(LocalCa::open_or_make(folder.path(), &clock()).unwrap());
-        let leaves = Leaves::new(ca, Vec::new()).unwrap();
+        let leaves = Leaves::new(ca, Vec::new(), Vec::new(), None).unwrap();
         let eds = leaves.current("eds.localhost").unwrap();
         assert!(Arc::ptr_eq(&eds, &leaves.current("eds.localhost").unwrap()));
         assert!(!Arc::ptr_eq(&eds, &leaves.current(LOCALHOST).unwrap()));

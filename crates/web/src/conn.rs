@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
+use bytes::BytesMut;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pilvi_base::TaskGroup;
+use pilvi_edge::After;
 use pilvi_model::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -32,7 +34,8 @@ pub(crate) async fn serve_http1(
     ends: Ends,
     tasks: &TaskGroup,
 ) {
-    let mut io = FilterIo::new(stream, door.limits.clone());
+    let filtered = |stream| FilterIo::new(stream, door.limits.clone()).except(door.apps.clone());
+    let mut io = filtered(stream);
     loop {
         let next = tokio::select! {
             next = io.next() => next,
@@ -54,9 +57,17 @@ pub(crate) async fn serve_http1(
                 }
                 return;
             }
+            Next::App => {
+                let (stream, read) = io.into_app();
+                match serve_app(&door, stream, read, ends).await {
+                    After::Closed => return,
+                    After::NotMine(stream, read) => io = filtered(stream).resuming(read),
+                }
+                continue;
+            }
             Next::End => break,
         }
-        if !io.stopped_at_upgrade() {
+        if !io.stopped() {
             break;
         }
     }
@@ -67,6 +78,19 @@ pub(crate) async fn serve_http1(
         Duration::ZERO
     };
     close(&mut stream, linger).await;
+}
+
+/// Lets the router have the connection as long as requests on it are for apps.
+async fn serve_app(door: &Door, stream: Stream, read: BytesMut, ends: Ends) -> After<Stream> {
+    let ends = pilvi_edge::Ends {
+        peer: ends.peer,
+        local: ends.local,
+        secure: ends.secure,
+    };
+    match &door.apps {
+        Some(apps) => apps.edge.serve(stream, read, ends).await,
+        None => After::Closed,
+    }
 }
 
 /// Runs hyper over the connection until it has answered all requests up to the end or to an upgrade.
@@ -109,11 +133,15 @@ pub(crate) async fn serve_http2(door: Arc<Door>, stream: Stream, ends: Ends, tas
         let activity = activity.clone();
         service_fn(move |request| {
             let working = activity.begin();
+            let better = better_by_http1(&request);
             let answer = answer(door.clone(), request, ends);
             async move {
-                let response = answer.await;
+                if better {
+                    return Err(h2::Error::from(h2::Reason::HTTP_1_1_REQUIRED));
+                }
+                let Ok(response) = answer.await;
                 drop(working);
-                response
+                Ok(response)
             }
         })
     };
@@ -132,6 +160,14 @@ pub(crate) async fn serve_http2(door: Arc<Door>, stream: Stream, ends: Ends, tas
     }
     connection.as_mut().graceful_shutdown();
     log_end(connection.await);
+}
+
+/// Whether the client is git. With the libcurl of Debian 12 (7.88), a push of more than a window's bytes over HTTP/2
+/// now and then waits for its own next byte for ever. Told to, libcurl comes back with HTTP/1.1 without a word to
+/// anybody.
+fn better_by_http1(request: &Request<Incoming>) -> bool {
+    let agent = request.headers().get(http::header::USER_AGENT);
+    agent.is_some_and(|agent| agent.as_bytes().starts_with(b"git/"))
 }
 
 /// Answers a request that has passed the head filter, or the one it put in the place of a refused one.

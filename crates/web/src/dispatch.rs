@@ -20,12 +20,15 @@ impl Hosts {
         Self::default()
     }
 
-    /// The classic names under `domain`: `api.`, `eds.` and `mws-<datacenter>.`.
+    /// The classic names under `domain`: `api.`, `eds.`, `mws-<datacenter>.`, `mar-<datacenter>.` and
+    /// `git-mar-<datacenter>.`.
     pub fn of_domain(domain: &str, datacenter: &str) -> Self {
         Self::shared()
             .with(&format!("api.{domain}"), Service::Platform)
             .with(&format!("eds.{domain}"), Service::Eds)
             .with(&format!("mws-{datacenter}.{domain}"), Service::Mws)
+            .with(&format!("mar-{datacenter}.{domain}"), Service::Mar)
+            .with(&format!("git-mar-{datacenter}.{domain}"), Service::Git)
     }
 
     /// Gives `host`, without a port, to one service.
@@ -35,7 +38,12 @@ impl Hosts {
         self
     }
 
-    fn owner(&self, host: &str) -> Option<Service> {
+    /// All of them.
+    pub fn names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    pub(crate) fn owner(&self, host: &str) -> Option<Service> {
         if self.0.is_empty() {
             return None;
         }
@@ -75,6 +83,8 @@ fn service_by_path(path: &str) -> Service {
     let mut segments = path.split('/').skip(1);
     match (segments.next(), segments.next()) {
         (Some("todo"), _) => Service::Page,
+        (Some("git"), _) => Service::Git,
+        (Some("v1"), Some("apps")) => Service::Mar,
         (Some("v1"), Some("gateways")) => Service::Mws,
         (Some("v1"), Some("instances")) if is_gateway_resource(segments.nth(1)) => Service::Mws,
         (Some("v1"), Some(first)) if is_only_in_eds(first) => Service::Eds,
@@ -167,8 +177,12 @@ mod tests {
 
     #[test]
     fn on_a_shared_host_the_path_decides() {
-        use Service::{Eds, Mws, Page, Platform};
+        use Service::{Eds, Git, Mar, Mws, Page, Platform};
         let table = [
+            ("/v1/apps", Mar),
+            ("/v1/apps/mar-eu-1-twwto7g0/env_vars", Mar),
+            ("/git/mar-eu-1-twwto7g0/info/refs", Git),
+            ("/v1/appsx", Platform),
             ("/", Platform),
             ("/v1", Platform),
             ("/v1/user", Platform),
@@ -251,6 +265,8 @@ mod tests {
             ("api.example.org", Service::Platform),
             ("API.Example.org:8443", Service::Platform),
             ("mws-eu-1.example.org", Service::Mws),
+            ("mar-eu-1.example.org", Service::Mar),
+            ("git-mar-eu-1.example.org", Service::Git),
             ("eds.example.org:80", Service::Eds),
             ("other.example.org", Service::Eds),
             ("[::1]:8080", Service::Eds),

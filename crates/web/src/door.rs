@@ -21,11 +21,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 use tracing::Instrument;
 
+use crate::apps::Apps;
 use crate::arrival::REQUEST_ID;
 use crate::body::{BodyBounds, too_large};
 use crate::dispatch::{one_spelling, service_for};
 use crate::site::Unclaimed;
-use crate::{Arrival, Hosts, Limits, Manners, Refusal, Service, Site, Sockets};
+use crate::{Arrival, Hosts, Limits, Manners, Refusal, Service, Site, Sockets, Worded};
 
 /// Connections that are told with patience, at the same time, that there is no room.
 const REFUSALS_MAX: usize = 32;
@@ -37,6 +38,8 @@ pub struct Door {
     pub(crate) limits: Limits,
     hosts: Hosts,
     sites: HashMap<Service, Site>,
+    /// The router in front of apps.
+    pub(crate) apps: Option<Apps>,
     pub(crate) sockets: Option<Arc<dyn Sockets>>,
     /// One permit for each connection that may be open.
     connections: Arc<Semaphore>,
@@ -62,6 +65,7 @@ impl Door {
             limits,
             hosts,
             sites: HashMap::new(),
+            apps: None,
             sockets: None,
             connections,
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
@@ -82,6 +86,13 @@ impl Door {
         self
     }
 
+    /// Gives the hosts of apps to the router.
+    #[must_use]
+    pub fn apps(mut self, edge: pilvi_edge::Edge) -> Self {
+        self.apps = Some(Apps::new(edge, &self.hosts));
+        self
+    }
+
     /// Says who takes the WebSockets. Without it an upgrade is refused.
     #[must_use]
     pub fn sockets(mut self, sockets: Arc<dyn Sockets>) -> Self {
@@ -91,6 +102,11 @@ impl Door {
 
     /// Answers a request. Requests over the network and in process take the same way through here.
     pub async fn call(&self, mut request: Request<Body>, arrival: Arrival) -> Response<Body> {
+        if let Some(apps) = &self.apps
+            && apps.own(&arrival.host)
+        {
+            return apps.answer(request, &arrival).await;
+        }
         let started = Instant::now();
         respell(&mut request);
         let method = request.method().clone();
@@ -131,7 +147,7 @@ impl Door {
             return StatusCode::NOT_FOUND.into_response();
         };
         let bounds = BodyBounds {
-            max_bytes: site.manners.body_max_bytes(),
+            max_bytes: site.manners.body_max_bytes_at(request.uri().path()),
             timeout: self.limits.body_timeout,
         };
         // A body that is announced as too large is refused before a byte of it is read.
@@ -192,6 +208,7 @@ fn respell(request: &mut Request<Body>) {
 fn dress(manners: &dyn Manners, response: &mut Response) {
     let refusal = match response.extensions_mut().remove::<Refusal>() {
         Some(refusal) => refusal,
+        None if response.extensions_mut().remove::<Worded>().is_some() => return,
         None if is_bare_error(response) => bare_refusal(response.status()),
         None => return,
     };

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use crate::Limits;
+use crate::apps::Apps;
 use crate::chunked::{Broken, ChunkedReader};
 use crate::head::{Fault, Framing, HALF_SENT, Head, HeadFilter, TOO_SLOW, UpgradeHead};
 
@@ -57,6 +58,8 @@ enum Phase {
     Broken,
     /// An upgrade was found; hyper sees the end of the stream.
     Upgrade(UpgradeHead),
+    /// A head for an app was found, likewise. It is still in the inbox.
+    App,
     /// Nothing more is read: the client is done, too slow or was refused.
     Over,
 }
@@ -75,6 +78,7 @@ enum Wait {
 pub(crate) enum Next {
     Request,
     Upgrade,
+    App,
     End,
 }
 
@@ -95,14 +99,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
         }
     }
 
+    /// Leaves requests for apps to the router.
+    pub(crate) fn except(mut self, apps: Option<Apps>) -> Self {
+        self.filter = self.filter.except(apps);
+        self
+    }
+
+    /// Goes on with a connection of which `read` has been read. It is not the first request.
+    pub(crate) fn resuming(mut self, read: BytesMut) -> Self {
+        self.inbox = read;
+        self.filter.keep_next();
+        self.phase = Phase::Head { first: false };
+        self
+    }
+
     /// Waits until it is clear what comes next.
     pub(crate) async fn next(&mut self) -> Next {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Whether the stream stopped at an upgrade.
-    pub(crate) fn stopped_at_upgrade(&self) -> bool {
-        matches!(self.phase, Phase::Upgrade(_))
+    /// Whether the stream stopped at something that is not for hyper.
+    pub(crate) fn stopped(&self) -> bool {
+        matches!(self.phase, Phase::Upgrade(_) | Phase::App)
     }
 
     /// The socket, the upgrade it stopped at, and what was read behind it.
@@ -111,6 +129,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
             Phase::Upgrade(head) => Some((self.stream, head, self.inbox.freeze())),
             _ => None,
         }
+    }
+
+    /// The socket, and what was read from it and is for an app.
+    pub(crate) fn into_app(self) -> (S, BytesMut) {
+        (self.stream, self.inbox)
     }
 
     /// The socket, and whether the client may still be sending.
@@ -127,6 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
             let first = match self.phase {
                 Phase::Head { first } => first,
                 Phase::Upgrade(_) => return Poll::Ready(Next::Upgrade),
+                Phase::App => return Poll::Ready(Next::App),
                 // A body that hyper left unread makes the connection useless.
                 Phase::Length(_) | Phase::Chunked(_) | Phase::Broken | Phase::Over => {
                     return Poll::Ready(Next::End);
@@ -152,6 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
                 };
             }
             Head::Upgrade(head) => self.phase = Phase::Upgrade(head),
+            Head::App => self.phase = Phase::App,
         }
     }
 
@@ -244,7 +269,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
                 }
                 !self.outbox.is_empty()
             }
-            Phase::Head { .. } | Phase::Broken | Phase::Upgrade(_) | Phase::Over => false,
+            Phase::Head { .. } | Phase::Broken | Phase::Upgrade(_) | Phase::App | Phase::Over => {
+                false
+            }
         }
     }
 
@@ -432,7 +459,7 @@ mod tests {
         assert_eq!(read(&mut io).await.unwrap(), post);
         assert_eq!(read(&mut io).await.unwrap(), get);
         assert_eq!(read(&mut io).await.unwrap(), "");
-        assert!(io.stopped_at_upgrade());
+        assert!(io.stopped());
         assert_eq!(io.next().await, Next::Upgrade);
         let (_, head, read_ahead) = io.into_upgrade().unwrap();
         assert_eq!(

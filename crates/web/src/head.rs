@@ -18,6 +18,7 @@ use fault::{HEAD_TOO_LARGE, NOT_HTTP, TARGET_TOO_LONG, TOO_MANY_HEADERS, fault, 
 use target::Target;
 
 use crate::Limits;
+use crate::apps::Apps;
 
 /// Headers that only the filter sets. A client's own are dropped.
 const RESERVED_PREFIX: &[u8] = b"x-pilvi-";
@@ -43,6 +44,8 @@ pub enum Head {
     },
     /// For whoever takes WebSockets.
     Upgrade(UpgradeHead),
+    /// For the router in front of apps, which reads it again: it stays where it is.
+    App,
 }
 
 /// The head of a WebSocket upgrade.
@@ -60,6 +63,10 @@ pub struct HeadFilter {
     target_max_bytes: usize,
     /// How far the buffer is known to hold no end of a head.
     searched: usize,
+    /// Whose heads are not looked at any closer.
+    apps: Option<Apps>,
+    /// The next head has been there and has come back.
+    came_back: bool,
 }
 
 impl HeadFilter {
@@ -68,7 +75,20 @@ impl HeadFilter {
             head_max_bytes: limits.head_max_bytes,
             target_max_bytes: limits.target_max_bytes,
             searched: 0,
+            apps: None,
+            came_back: false,
         }
+    }
+
+    /// Leaves heads that are for an app where they are.
+    pub(crate) fn except(self, apps: Option<Apps>) -> Self {
+        Self { apps, ..self }
+    }
+
+    /// Takes the next head whoever it is for: it has been with the apps, and they have said that it is not theirs.
+    /// Should the two ever differ about a host, a head still does not go back and forth.
+    pub(crate) fn keep_next(&mut self) {
+        self.came_back = true;
     }
 
     /// Takes the next head off the front of `buffer`, once it is complete or known to be wrong.
@@ -86,11 +106,12 @@ impl HeadFilter {
             return self.overflow(buffer).map(Err);
         };
         self.searched = 0;
+        let came_back = std::mem::take(&mut self.came_back);
         if end > self.head_max_bytes {
             return Some(Err(self.overflow(buffer).unwrap_or(HEAD_TOO_LARGE)));
         }
-        let parsed = self.parse(&buffer[..end]);
-        if parsed.is_ok() {
+        let parsed = self.parse(&buffer[..end], came_back);
+        if !matches!(parsed, Ok(Head::App) | Err(_)) {
             buffer.advance(end);
         }
         Some(parsed)
@@ -121,7 +142,7 @@ impl HeadFilter {
         self.target_max_bytes + 64
     }
 
-    fn parse(&self, head: &[u8]) -> Result<Head, Fault> {
+    fn parse(&self, head: &[u8], came_back: bool) -> Result<Head, Fault> {
         let (line, rest) = split_line(head);
         // Whether a head passes must not depend on how much of it came at once.
         if head.len() - rest.len() > self.line_max_bytes() {
@@ -143,6 +164,9 @@ impl HeadFilter {
         if host.is_none() && facts.host.is_none() && line.version == Version::Http11 {
             return Err(malformed("the request has no Host header"));
         }
+        if !came_back && self.is_for_app(host.or(facts.host)) {
+            return Ok(Head::App);
+        }
         if facts.upgrades_to_web_socket && line.method == b"GET" && line.version == Version::Http11
         {
             if facts.framing != Framing::Length(0) {
@@ -155,6 +179,14 @@ impl HeadFilter {
             canonical,
             framing: facts.framing,
         })
+    }
+
+    fn is_for_app(&self, host: Option<&[u8]>) -> bool {
+        let host = host.and_then(|host| std::str::from_utf8(host).ok());
+        match (&self.apps, host) {
+            (Some(apps), Some(host)) => apps.own(host),
+            _ => false,
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Start reading at `door.rs`: one request, from arrival to reply.
 
+mod apps;
 mod arrival;
 mod authorization;
 mod body;
@@ -36,7 +37,7 @@ pub use door::{Door, Permit};
 pub use limits::Limits;
 pub use params::Params;
 pub use refusal::Refusal;
-pub use reply::Reply;
+pub use reply::{Reply, Worded};
 pub use site::{Manners, Service, Site};
 pub use stream::Stream;
 pub use upgrade::{Socket, Sockets, Upgrade};

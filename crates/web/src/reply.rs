@@ -8,6 +8,11 @@ use serde::Serialize;
 
 use crate::Refusal;
 
+/// Marks an error, in its extensions, whose body is in the words of a protocol of its own. The door then leaves it as
+/// it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Worded;
+
 /// A JSON answer. It always has a `Content-Type` and is never empty, because old clients fail on either
 /// (`platform.md` §2).
 #[derive(Debug)]

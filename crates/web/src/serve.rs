@@ -24,6 +24,14 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: applicat
     {\"error\":{\"reason\":\"Unavailable\",\"message\":\"too many connections\"},\
     \"errors\":[{\"reason\":\"Unavailable\",\"message\":\"too many connections; try again soon\"}]}";
 
+/// How connections come in.
+#[derive(Clone)]
+struct Way {
+    tls: Option<TlsAcceptor>,
+    /// See [`Ends::public_port`].
+    public_port: Option<u16>,
+}
+
 impl Door {
     /// Takes connections from `listener`, under TLS when `tls` is given, until `tasks` is told to stop. Each
     /// connection is a task of the group; a stopping group lets requests under way finish.
@@ -33,7 +41,10 @@ impl Door {
         tls: Option<Arc<rustls::ServerConfig>>,
         tasks: TaskGroup,
     ) {
-        let tls = tls.map(TlsAcceptor::from);
+        let way = Way {
+            tls: tls.map(TlsAcceptor::from),
+            public_port: None,
+        };
         let mut exhausted = false;
         loop {
             let accepted = tokio::select! {
@@ -43,7 +54,7 @@ impl Door {
             match accepted {
                 Ok((stream, _)) => {
                     exhausted = false;
-                    self.admit(stream, tls.clone(), &tasks).await;
+                    self.admit(stream, way.clone(), &tasks).await;
                 }
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
@@ -60,19 +71,30 @@ impl Door {
         }
     }
 
-    /// Starts serving a connection, or turns it away when there are too many.
-    async fn admit(
+    /// Serves a connection that was accepted elsewhere, as a task of the group. `public_port` is where everybody else
+    /// finds what is reached here.
+    pub async fn take(
         self: &Arc<Self>,
         stream: TcpStream,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        public_port: u16,
         tasks: &TaskGroup,
     ) {
+        let way = Way {
+            tls: tls.map(TlsAcceptor::from),
+            public_port: Some(public_port),
+        };
+        self.admit(stream, way, tasks).await;
+    }
+
+    /// Starts serving a connection, or turns it away when there are too many.
+    async fn admit(self: &Arc<Self>, stream: TcpStream, way: Way, tasks: &TaskGroup) {
         let Some(permit) = self.permit_for(&stream) else {
-            return self.turn_away(stream, tls, tasks).await;
+            return self.turn_away(stream, way.tls, tasks).await;
         };
         let (door, group) = (self.clone(), tasks.clone());
         tasks.spawn("connection", async move {
-            if let Err(error) = door.serve_connection(permit, stream, tls, &group).await {
+            if let Err(error) = door.serve_connection(permit, stream, way, &group).await {
                 tracing::debug!(
                     error = &error as &dyn std::error::Error,
                     "a connection broke off"
@@ -126,11 +148,13 @@ impl Door {
         self: Arc<Self>,
         permit: Permit,
         stream: TcpStream,
-        tls: Option<TlsAcceptor>,
+        way: Way,
         tasks: &TaskGroup,
     ) -> io::Result<()> {
         stream.set_nodelay(true)?;
+        let Way { tls, public_port } = way;
         let ends = Ends {
+            public_port,
             secure: tls.is_some(),
             peer: stream.peer_addr()?,
             local: stream.local_addr()?,

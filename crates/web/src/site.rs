@@ -15,6 +15,10 @@ pub enum Service {
     Eds,
     /// Managed WebSocket.
     Mws,
+    /// Managed Application Runtime.
+    Mar,
+    /// Git over HTTP.
+    Git,
     /// Accounts, instances and tokens.
     Platform,
     /// The page of `pilvi demo`.
@@ -40,6 +44,12 @@ pub trait Manners: Send + Sync + 'static {
     /// The largest request body, in bytes.
     fn body_max_bytes(&self) -> usize {
         1 << 20
+    }
+
+    /// The same for one path, in its one spelling: some take files, which their handlers read piece by piece.
+    fn body_max_bytes_at(&self, path: &str) -> usize {
+        let _ = path;
+        self.body_max_bytes()
     }
 }
 

@@ -286,6 +286,22 @@ async fn curl_trusts_the_authority() {
 }
 
 #[tokio::test]
+async fn git_is_asked_to_speak_http_1() {
+    let house = SecureHouse::at(loopback(78)).await;
+    let ca = house.ca.certificate_path();
+    let url = format!("https://127.0.0.78:{}/v1/user", house.address().port());
+    for (agent, version) in [("curl/7.88.1", "2"), ("git/2.47.3", "1.1")] {
+        let written = ["--http2", "-A", agent, "-w", "\n%{http_version}", &url];
+        let Some(said) = curl(ca, &written).await else {
+            return;
+        };
+        let (body, spoken) = said.rsplit_once('\n').unwrap();
+        assert!(body.contains("base"), "{said}");
+        assert_eq!(spoken, version, "{agent}");
+    }
+}
+
+#[tokio::test]
 async fn node_trusts_the_authority() {
     let house = SecureHouse::at(loopback(77)).await;
     let script = "

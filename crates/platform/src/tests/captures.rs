@@ -44,6 +44,7 @@ async fn signing_in_and_choosing_a_cloud() {
         json!({"results": [{"id": "eu-1", "description": "This server", "services": [
             {"id": "eds", "url": "http://localhost:8080"},
             {"id": "mws", "url": "http://localhost:8080"},
+            {"id": "mar", "url": "http://localhost:8080"},
         ]}]})
     );
     let body = r#"{"name":"my new cloud","datacenter":"eu-1","vpc":true}"#;
@@ -127,17 +128,42 @@ async fn lists_of_instances_by_provider() {
 }
 
 #[tokio::test]
-async fn apps_and_databases_are_refused_until_they_exist() {
+async fn an_app_is_called_as_its_service_says_and_shows_where_to_push() {
     let world = World::new().await;
-    for body in [
-        r#"{"name":"my app","serviceProviderId":"mar","config":{"runtimeSize":2,"runtimeType":"app"}}"#,
-        r#"{"name":"db1","serviceProviderId":"mdb","config":{"runtimeSize":1,"serviceImage":"qtcs/mysql:5.6"}}"#,
-    ] {
-        let answer = replay(&world, "POST /v1/accounts/c1/instances?", body)
-            .await
-            .expect(422);
-        assert_eq!(answer["errors"][0]["property"], "serviceProviderId");
-    }
+    let body = r#"{"name":"my app","serviceProviderId":"mar","config":{"runtimeSize":2,"runtimeType":"app"}}"#;
+    let created = replay(&world, "POST /v1/accounts/c1/instances?", body)
+        .await
+        .expect(201);
+    let id = "mar-eu-1-00000000";
+    let config = json!({"MAR_GIT_ADDRESS": format!("git@git-mar-eu-1.localhost:{id}")});
+    assert_eq!((&created["id"], &created["config"]), (&json!(id), &config));
+    let line = format!("GET /v1/instances/{id}");
+    assert_eq!(replay(&world, &line, "").await.expect(200), created);
+    let listed = replay(&world, "GET /v1/accounts/c1/instances?provider=mar", "")
+        .await
+        .expect(200);
+    assert_eq!(listed, json!({"results": [created]}));
+    // What is shown is not what is stored: a change of the name does not write it down.
+    let line = format!("PUT /v1/instances/{id}");
+    let changed = replay(&world, &line, r#"{"name":"echo","tags":[]}"#)
+        .await
+        .expect(200);
+    assert_eq!(
+        (&changed["name"], &changed["config"]),
+        (&json!("echo"), &config)
+    );
+    let stored = world.store.find_instance(id).await.unwrap().unwrap();
+    assert!(stored.config.is_empty());
+}
+
+#[tokio::test]
+async fn databases_are_refused_until_they_exist() {
+    let world = World::new().await;
+    let body = r#"{"name":"db1","serviceProviderId":"mdb","config":{"runtimeSize":1,"serviceImage":"qtcs/mysql:5.6"}}"#;
+    let answer = replay(&world, "POST /v1/accounts/c1/instances?", body)
+        .await
+        .expect(422);
+    assert_eq!(answer["errors"][0]["property"], "serviceProviderId");
     for line in [
         "GET /v1/instances/mar-eu-1-abcd1234",
         "GET /v1/instances/mdb-eu-1-abcd1234",

@@ -3,6 +3,7 @@
 mod captures;
 mod instances;
 mod refusals;
+mod ssh_keys;
 mod tokens;
 mod who_may;
 
@@ -18,7 +19,7 @@ use pilvi_core::{Directory, Identity, Provisioner, Provisioning};
 use pilvi_model::{AccountId, Error, Instance, PersonId, Provider, RequestId, Result};
 use pilvi_store::Store;
 use pilvi_web::{Arrival, Door, Hosts, Service};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::{Caller, FirstStart, InstanceDraft, Limits, Parts, Platform, Settings};
@@ -71,7 +72,11 @@ impl World {
                 limits,
                 ..Settings::default()
             },
-            provisioners: vec![eds.clone(), Arc::new(Shelf::new(Provider::Mws))],
+            provisioners: vec![
+                eds.clone(),
+                Arc::new(Shelf::new(Provider::Mws)),
+                Arc::new(Shelf::new(Provider::Mar)),
+            ],
         });
         let FirstStart {
             person,
@@ -259,6 +264,21 @@ impl Shelf {
 impl Provisioner for Shelf {
     fn provider(&self) -> Provider {
         self.provider
+    }
+
+    /// Apps have names of their own.
+    fn new_id(&self, datacenter: &str) -> Option<String> {
+        let number = self.len();
+        (self.provider == Provider::Mar).then(|| format!("mar-{datacenter}-{number:08}"))
+    }
+
+    fn shown_config(&self, instance: &Instance) -> Map<String, Value> {
+        let mut config = instance.config.clone();
+        if self.provider == Provider::Mar {
+            let address = format!("git@git-mar-eu-1.localhost:{}", instance.id);
+            config.insert("MAR_GIT_ADDRESS".to_owned(), address.into());
+        }
+        config
     }
 
     fn create<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {

@@ -109,18 +109,15 @@ async fn an_instance_that_breaks_rules_is_refused_with_all_of_them() {
 #[tokio::test]
 async fn providers_that_are_not_here_are_named_in_the_refusal() {
     let world = World::new().await;
-    // What the old clients send for apps and databases.
     for body in [
-        json!({"name": "my app", "serviceProviderId": "mar", "config": {"runtimeSize": 2, "runtimeType": "app"}}),
-        json!({"name": "my app", "serviceProviderId": "mar", "datacenterId": "eu-1",
-            "config": {"runtimeType": "app", "runtimeSize": "4"}}),
+        // What an old client sends for a database.
         json!({
             "name": "db1",
             "serviceProviderId": "mdb",
             "config": {"runtimeSize": 1, "serviceImage": "qtcs/mysql:5.6"},
         }),
-        json!({"name": "db1", "serviceProviderId": "mar", "datacenterId": "eu-1",
-            "config": {"runtimeType": "service_container", "runtimeSize": 1, "serviceImage": "qtcs/redis:2.8"}}),
+        json!({"name": "db1", "serviceProviderId": "MDB", "datacenterId": "eu-1"}),
+        json!({"name": "x", "serviceProviderId": "mail"}),
     ] {
         let answer = world
             .call("POST", &world.account_path("/instances"), body)
@@ -131,7 +128,7 @@ async fn providers_that_are_not_here_are_named_in_the_refusal() {
             json!({"errors": [{
                 "reason": "ValidationFailed",
                 "property": "serviceProviderId",
-                "message": "serviceProviderId is not offered by this server, which offers eds, mws",
+                "message": "serviceProviderId is not offered by this server, which offers eds, mws, mar",
             }]})
         );
     }
@@ -182,6 +179,7 @@ async fn nobody_gets_more_than_the_bounds_allow() {
         accounts_per_person: 2,
         instances_per_account: 1,
         tokens_per_holder: 2,
+        ssh_keys_per_person: 2,
     })
     .await;
     let instance = world.add_instance("eds").await.id;

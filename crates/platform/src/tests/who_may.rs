@@ -21,12 +21,15 @@ enum Needs {
     Owner,
 }
 
-const ROUTES: [(&str, &str, Needs); 21] = [
+const ROUTES: [(&str, &str, Needs); 24] = [
     ("GET", "/v1/user", Needs::Person),
     ("GET", "/v1/user/accounts", Needs::Person),
     ("GET", "/v1/authorizations", Needs::Person),
     ("POST", "/v1/authorizations", Needs::Person),
     ("DELETE", "/v1/authorizations/{token}", Needs::Person),
+    ("GET", "/v1/user/ssh_keys", Needs::Person),
+    ("POST", "/v1/user/ssh_keys", Needs::Person),
+    ("DELETE", "/v1/user/ssh_keys/{key}", Needs::Person),
     ("POST", "/v1/accounts", Needs::Person),
     ("GET", "/v1/accounts/{id}", Needs::Reader),
     ("DELETE", "/v1/accounts/{id}", Needs::Owner),
@@ -99,8 +102,10 @@ async fn every_route_answers_every_kind_of_caller_as_it_should() {
         } else {
             world.account.to_string()
         };
-        let path = route.replace("{id}", &id).replace("{token}", "999999");
-        let body = json!({"name": "n", "serviceProviderId": "eds"});
+        let path = route
+            .replace("{id}", &id)
+            .replace("{token}", "999999")
+            .replace("{key}", "999999");
 
         for bearer in [
             Bearer::NoHeader,
@@ -122,6 +127,12 @@ async fn every_route_answers_every_kind_of_caller_as_it_should() {
                 Bearer::UnknownToken => "pilvi_pat_0000000000000000000000000000000000000000",
                 Bearer::EmptyToken | Bearer::NoHeader => "",
             };
+            // A key belongs to one person.
+            let key = match bearer {
+                Bearer::Stranger => super::ssh_keys::OTHER_KEY,
+                _ => super::ssh_keys::KEY,
+            };
+            let body = json!({"name": "n", "serviceProviderId": "eds", "key": key});
             let answer = match bearer {
                 Bearer::NoHeader => {
                     let request = Request::builder().method(method).uri(&path);
@@ -131,7 +142,7 @@ async fn every_route_answers_every_kind_of_caller_as_it_should() {
             };
             let mut expected = expected(needs, bearer);
             // The owner may delete tokens, but there is none with this number; the owner's account has an instance.
-            if expected == 200 && route.ends_with("{token}") {
+            if expected == 200 && (route.ends_with("{token}") || route.ends_with("{key}")) {
                 expected = 404;
             }
             if expected == 200 && (method, route) == ("DELETE", "/v1/accounts/{id}") {

@@ -18,6 +18,28 @@ pub struct Account {
     pub created_at: Timestamp,
 }
 
+/// What a member may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything.
+    Owner,
+    /// Change and deploy instances.
+    Developer,
+    /// Look.
+    Viewer,
+}
+
+impl Role {
+    /// A role that this version does not know gives the least.
+    fn named(name: &str) -> Self {
+        match name {
+            "owner" => Self::Owner,
+            "developer" => Self::Developer,
+            _ => Self::Viewer,
+        }
+    }
+}
+
 const COLUMNS: &str =
     "accounts.id, accounts.name, accounts.datacenter, accounts.vpc, accounts.created_at";
 
@@ -89,6 +111,19 @@ impl Store {
                     ))?
                     .query_row(params![Text(id), Text(person)], account_of)
                     .optional()?)
+            })
+            .await
+    }
+
+    /// What the person is in the account; `None`: no member.
+    pub async fn find_role(&self, account: AccountId, person: PersonId) -> Result<Option<Role>> {
+        self.platform
+            .read(move |connection| {
+                let role: Option<String> = connection
+                    .prepare_cached("SELECT role FROM members WHERE account = ? AND person = ?")?
+                    .query_row(params![Text(account), Text(person)], |row| row.get(0))
+                    .optional()?;
+                Ok(role.as_deref().map(Role::named))
             })
             .await
     }

@@ -5,18 +5,32 @@
 //! same time cannot both take the last place.
 
 mod accounts;
+mod app_vars;
+mod apps;
+mod certificates;
+mod domains;
+mod formation;
 mod instances;
 mod known;
 mod persons;
+mod releases;
 mod schema;
+mod slugs;
+mod ssh_keys;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod webhooks;
 
-pub use accounts::Account;
+pub use accounts::{Account, Role};
+pub use app_vars::{SealedVar, VarBounds};
+pub use apps::{App, Wanted};
+pub use certificates::Certificate;
 pub use instances::{InstanceChange, InstanceState};
 pub use persons::{FirstRecords, Person};
+pub use releases::{NewRelease, Release, ReleaseState};
+pub use slugs::{BuiltSlug, NewSlug, Origin, Slug, SlugState};
+pub use ssh_keys::{NewSshKey, SshKey};
 pub use tokens::{Holder, NewToken, Token};
 
 pub(crate) use known::KnownHolders;
@@ -25,6 +39,7 @@ pub(crate) use schema::SCHEMA;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use pilvi_model::app::ProcessTypes;
 use pilvi_model::{Error as DomainError, Timestamp};
 use rusqlite::types::{FromSql, FromSqlError, ToSql, ToSqlOutput, ValueRef};
 
@@ -45,6 +60,26 @@ impl<T: Display> ToSql for Text<T> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.0.to_string().into())
     }
+}
+
+/// A column that holds the process types of a release or slug, as a JSON object.
+struct Types(ProcessTypes);
+
+impl FromSql for Types {
+    fn column_result(value: ValueRef<'_>) -> Result<Self, FromSqlError> {
+        let unreadable =
+            |error: Box<dyn std::error::Error + Send + Sync>| FromSqlError::Other(error);
+        let map =
+            serde_json::from_str(value.as_str()?).map_err(|error| unreadable(error.into()))?;
+        ProcessTypes::from_json(&map)
+            .map(Self)
+            .map_err(|error| unreadable(error.into()))
+    }
+}
+
+/// What [`Types`] reads.
+fn types_text(types: &ProcessTypes) -> String {
+    serde_json::Value::Object(types.to_json()).to_string()
 }
 
 /// A column that holds a moment in milliseconds.

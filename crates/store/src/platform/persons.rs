@@ -29,13 +29,13 @@ impl Store {
     /// Writes the first person and account of a new server, all or nothing. `false`: there are persons already,
     /// and nothing is written.
     pub async fn insert_first_records(&self, first: FirstRecords) -> Result<bool> {
+        // A server whose disk is full must be able to start all the same.
+        if self.platform.read(has_persons).await? {
+            return Ok(false);
+        }
         self.platform
             .write(move |connection| {
-                let taken: bool =
-                    connection.query_row("SELECT EXISTS (SELECT 1 FROM persons)", [], |row| {
-                        row.get(0)
-                    })?;
-                if taken {
+                if has_persons(connection)? {
                     return Ok(false);
                 }
                 insert(connection, &first.person)?;
@@ -77,6 +77,13 @@ impl Store {
     }
 }
 
+fn has_persons(connection: &Connection) -> StoreResult<bool> {
+    let found = connection.query_row("SELECT EXISTS (SELECT 1 FROM persons)", [], |row| {
+        row.get(0)
+    })?;
+    Ok(found)
+}
+
 fn insert(connection: &Connection, person: &Person) -> StoreResult<()> {
     connection
         .prepare_cached("INSERT INTO persons (id, email, name, created_at) VALUES (?, ?, ?, ?)")?
@@ -89,7 +96,7 @@ fn insert(connection: &Connection, person: &Person) -> StoreResult<()> {
     Ok(())
 }
 
-fn person_of(row: &Row<'_>) -> rusqlite::Result<Person> {
+pub(super) fn person_of(row: &Row<'_>) -> rusqlite::Result<Person> {
     Ok(Person {
         id: row.get::<_, Text<_>>(0)?.0,
         email: row.get(1)?,

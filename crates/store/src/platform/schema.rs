@@ -3,7 +3,7 @@
 use crate::migrate::Schema;
 
 pub(crate) static SCHEMA: Schema = Schema {
-    steps: &[ACCOUNTS, WEBHOOK_BACKENDS],
+    steps: &[ACCOUNTS, WEBHOOK_BACKENDS, APPS, SSH_KEYS],
 };
 
 /// Moments are milliseconds since 1970. `tags` and `config` are JSON texts. Roles other than `owner` come later.
@@ -79,4 +79,99 @@ const WEBHOOK_BACKENDS: &str = "
 CREATE TABLE webhook_backends (
     backend TEXT NOT NULL PRIMARY KEY REFERENCES instances (id) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID
+";
+
+/// Everything goes with its app, and the app with its instance. `apps.number` makes the user id that the app's
+/// processes run under, so it is never used twice: no new app can own what an old one left. `apps.release` is the
+/// number of the release that runs; `apps.releases` counts those that were ever made.
+///
+/// A release is `pending` from before its processes start until they have taken over, so that whatever a crash
+/// interrupts can be told from what serves. A slug is `awaiting` until its file is whole on the disk: files without a
+/// `ready` row are nobody's. Two slugs that can be deployed never have one tag.
+const APPS: &str = "
+CREATE TABLE apps (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE REFERENCES instances (id) ON DELETE CASCADE,
+    size INTEGER NOT NULL CHECK (size IN (1, 2, 4, 8)),
+    stack TEXT NOT NULL,
+    wanted TEXT NOT NULL CHECK (wanted IN ('running', 'stopped')),
+    release INTEGER,
+    releases INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE app_vars (
+    app TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (app, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE slugs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    app TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+    tag TEXT NOT NULL,
+    origin TEXT NOT NULL CHECK (origin IN ('git', 'upload')),
+    state TEXT NOT NULL CHECK (state IN ('awaiting', 'ready')),
+    process_types TEXT NOT NULL,
+    default_vars TEXT NOT NULL,
+    stack TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    deployed_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX slugs_by_tag ON slugs (app, tag) WHERE state = 'ready' OR origin = 'upload';
+CREATE INDEX slugs_by_app ON slugs (app, id);
+
+CREATE TABLE releases (
+    app TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    slug INTEGER REFERENCES slugs (id) ON DELETE SET NULL,
+    slug_tag TEXT NOT NULL,
+    vars BLOB NOT NULL,
+    process_types TEXT NOT NULL,
+    stack TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    author TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'current', 'failed', 'old')),
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (app, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX releases_pending ON releases (app, number) WHERE state = 'pending';
+CREATE UNIQUE INDEX releases_current ON releases (app) WHERE state = 'current';
+CREATE INDEX releases_by_slug ON releases (slug);
+
+CREATE TABLE formation (
+    app TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    quantity INTEGER NOT NULL CHECK (quantity >= 0),
+    PRIMARY KEY (app, type)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE domains (
+    name TEXT NOT NULL PRIMARY KEY,
+    app TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX domains_by_app ON domains (app);
+
+CREATE TABLE certificates (
+    app TEXT NOT NULL PRIMARY KEY REFERENCES apps (id) ON DELETE CASCADE,
+    chain TEXT NOT NULL,
+    key BLOB NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID
+";
+
+/// A key belongs to one person and is found by its fingerprint. Numbers are never used twice, as with tokens.
+const SSH_KEYS: &str = "
+CREATE TABLE ssh_keys (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    person TEXT NOT NULL REFERENCES persons (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL,
+    UNIQUE (person, name)
+) STRICT
 ";

@@ -140,17 +140,20 @@ fn platform() -> Router {
 }
 
 pub(crate) fn door(limits: Limits) -> Arc<Door> {
+    Arc::new(services(limits))
+}
+
+/// The same, to which more can be added.
+pub(crate) fn services(limits: Limits) -> Door {
     let site = |router: Router, manners: Arc<dyn Manners>| Site { router, manners };
-    Arc::new(
-        Door::new(Hosts::shared(), limits)
-            .site(Service::Eds, site(eds(), Arc::new(EdsManners)))
-            .site(Service::Mws, site(mws(), Arc::new(MwsManners)))
-            .site(
-                Service::Platform,
-                site(platform(), Arc::new(PlatformManners)),
-            )
-            .sockets(Arc::new(Greeter)),
-    )
+    Door::new(Hosts::shared(), limits)
+        .site(Service::Eds, site(eds(), Arc::new(EdsManners)))
+        .site(Service::Mws, site(mws(), Arc::new(MwsManners)))
+        .site(
+            Service::Platform,
+            site(platform(), Arc::new(PlatformManners)),
+        )
+        .sockets(Arc::new(Greeter))
 }
 
 /// A running door. Its tasks stop when it is dropped.
@@ -171,10 +174,17 @@ impl House {
     }
 
     pub(crate) async fn with(limits: Limits, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self::behind(door(limits), tls, TaskGroup::new()).await
+    }
+
+    pub(crate) async fn behind(
+        door: Arc<Door>,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        tasks: TaskGroup,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let tasks = TaskGroup::new();
-        tasks.spawn("listener", door(limits).serve(listener, tls, tasks.clone()));
+        tasks.spawn("listener", door.serve(listener, tls, tasks.clone()));
         Self { address, tasks }
     }
 

@@ -1,7 +1,9 @@
 //! The platform's data against real SQLite.
 
 mod accounts;
+mod apps;
 mod instances;
+mod ssh_keys;
 mod tokens;
 
 use pilvi_model::{AccountId, Instance, Kind, PersonId, Provider, Timestamp};

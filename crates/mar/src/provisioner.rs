@@ -1,0 +1,160 @@
+//! What happens when an app is made or removed.
+
+use pilvi_base::secret::random_bytes;
+use pilvi_core::Provisioner;
+use pilvi_core::provisioner::{Provisioning, refuse_unknown};
+use pilvi_model::app::{Size, StackName};
+use pilvi_model::{AppId, Error, Instance, Provider, Result};
+use serde_json::{Map, Value};
+
+use crate::Mar;
+
+const SIZE: &str = "runtimeSize";
+const TYPE: &str = "runtimeType";
+/// Shown only: the command line of 2014 hides apps without it (`platform.md` §5.2).
+const GIT_ADDRESS: &str = "MAR_GIT_ADDRESS";
+
+impl Provisioner for Mar {
+    fn provider(&self) -> Provider {
+        Provider::Mar
+    }
+
+    fn initial_config(&self, asked: Map<String, Value>) -> Result<Map<String, Value>> {
+        initial_config(asked)
+    }
+
+    fn new_id(&self, datacenter: &str) -> Option<String> {
+        let id = AppId::new(datacenter, random_bytes()).ok()?;
+        Some(id.to_string())
+    }
+
+    fn shown_config(&self, instance: &Instance) -> Map<String, Value> {
+        let mut config = Map::new();
+        if let Ok(app) = instance.id.parse::<AppId>() {
+            let address = self.parts().settings.addresses.git_url(&app);
+            config.insert(GIT_ADDRESS.to_owned(), address.into());
+        }
+        config.extend(instance.config.clone());
+        config
+    }
+
+    fn create<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        Box::pin(async move {
+            let (app, parts) = (instance.id.parse::<AppId>()?, self.parts());
+            let size = instance.config.get(SIZE).and_then(Value::as_i64);
+            let size = size.map_or(Ok(Size::MINI), Size::of_units)?;
+            parts
+                .store
+                .insert_app(&app, size, &StackName::default())
+                .await?;
+            parts.folders.make(&app)?;
+            parts.repositories.create(app.as_str()).await?;
+            // From here on its address says that nothing was pushed yet.
+            parts.processes.apply(&app).await
+        })
+    }
+
+    fn remove<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        Box::pin(async move {
+            let (app, parts) = (instance.id.parse::<AppId>()?, self.parts());
+            parts.processes.remove(&app).await?;
+            // A release that was just beginning comes to its end here, and none begins any more.
+            let _turn = self.turn(&app).await;
+            parts.processes.remove(&app).await?;
+            parts.repositories.remove(app.as_str()).await?;
+            parts.journal.remove(&app).await?;
+            parts.folders.remove(&app).await?;
+            parts.store.delete_app(&app).await
+        })
+    }
+}
+
+/// `runtimeSize` is 1, 2, 4 or 8, also as a text; `runtimeType` is `app` (`platform.md` §6.1).
+fn initial_config(mut asked: Map<String, Value>) -> Result<Map<String, Value>> {
+    let size = match asked.shift_remove(SIZE) {
+        None | Some(Value::Null) => Size::MINI,
+        Some(value) => size_of(&value)?,
+    };
+    match asked.shift_remove(TYPE) {
+        None | Some(Value::Null) => {}
+        Some(Value::String(text)) if text == "app" => {}
+        Some(Value::String(text)) if text == "service_container" => {
+            return Err(Error::invalid(
+                "config.runtimeType",
+                "asks for a managed database, which this server does not offer yet; use app for an application",
+            ));
+        }
+        Some(_) => return Err(Error::invalid("config.runtimeType", "must be app")),
+    }
+    asked.retain(|_, value| !value.is_null());
+    refuse_unknown(&asked)?;
+    Ok(Map::from_iter([
+        (SIZE.to_owned(), size.units().into()),
+        (TYPE.to_owned(), "app".into()),
+    ]))
+}
+
+fn size_of(value: &Value) -> Result<Size> {
+    let units = match value {
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_i64(),
+    };
+    // No size has 0 units, so what is no number gets the same words.
+    Size::of_units(units.unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(value: Value) -> Result<Map<String, Value>> {
+        let Value::Object(asked) = value else {
+            unreachable!("tests write objects");
+        };
+        initial_config(asked)
+    }
+
+    #[test]
+    fn every_body_of_the_old_clients_makes_an_app() {
+        for (asked, size) in [
+            (json!({"runtimeSize": 1, "runtimeType": "app"}), 1),
+            (json!({"runtimeType": "app", "runtimeSize": "2"}), 2),
+            (json!({"runtimeType": "app", "runtimeSize": 4}), 4),
+            (json!({"runtimeSize": 8}), 8),
+            (json!({}), 1),
+            (
+                json!({"runtimeSize": null, "runtimeType": null, "serviceImage": null}),
+                1,
+            ),
+        ] {
+            let config = config(asked.clone()).unwrap();
+            assert_eq!(
+                Value::Object(config),
+                json!({"runtimeSize": size, "runtimeType": "app"}),
+                "{asked}"
+            );
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_by_name() {
+        for (asked, property) in [
+            (json!({"runtimeSize": 3}), "config.runtimeSize"),
+            (json!({"runtimeSize": "big"}), "config.runtimeSize"),
+            (json!({"runtimeSize": 1.5}), "config.runtimeSize"),
+            (json!({"runtimeSize": true}), "config.runtimeSize"),
+            (
+                json!({"runtimeType": "service_container", "runtimeSize": 1, "serviceImage": "qtcs/redis:2.8"}),
+                "config.runtimeType",
+            ),
+            (json!({"runtimeType": "vm"}), "config.runtimeType"),
+            (json!({"runtimeType": 1}), "config.runtimeType"),
+            (json!({"serviceImage": "x"}), "config.serviceImage"),
+        ] {
+            let error = config(asked.clone()).unwrap_err();
+            assert_eq!(error.fields[0].property, property, "{asked}");
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! The wiring of apps: how a push becomes a process, and a request finds it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use pilvi_base::secret::{hex, sha256};
+use pilvi_base::{Clock, Keyring, TaskGroup};
+use pilvi_core::{Directory, Identity};
+use pilvi_edge::Edge;
+use pilvi_git::{Git, HostKey, Repositories, SshLimits, SshServer};
+use pilvi_mar::journal::Journal;
+use pilvi_mar::pipeline::{BuildLimits, Packs, Pipeline};
+use pilvi_mar::supervisor::{Foundation, Sandboxes, Supervisor};
+use pilvi_mar::{
+    Addresses, Deploys, Folders, Gate, Mar, Parts, SshAddress, clear_interrupted_builds,
+    clear_trees_of_another_boot, git_site,
+};
+use pilvi_model::app::StackName;
+use pilvi_runtime::stack::HOST;
+use pilvi_runtime::{
+    Bind, Door as InnerDoor, LayerName, LayerState, NetworkSettings, Runtime, Stacks,
+};
+use pilvi_store::Store;
+use pilvi_web::{Door, Hosts, Site};
+use tokio::net::TcpListener;
+
+use crate::arguments::AppOptions;
+use crate::listeners;
+
+/// The datacenter that this server is.
+const DATACENTER: &str = "eu-1";
+/// Certificates that apps are to trust: the local CA's alone, and together with those that the host trusts.
+const CA: &str = "/etc/pilvi/ca.pem";
+const TRUST: &str = "/etc/pilvi/trust.pem";
+/// What Debian trusts.
+const SYSTEM_TRUST: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// What apps share with the other services.
+pub(crate) struct House<'a> {
+    pub(crate) data: &'a Path,
+    pub(crate) store: Store,
+    pub(crate) identity: Identity,
+    pub(crate) directory: Directory,
+    pub(crate) keyring: Keyring,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: TaskGroup,
+    /// The certificate of the local CA.
+    pub(crate) ca_pem: &'a str,
+}
+
+/// Everything that apps need, built and not yet reachable.
+pub(crate) struct Apps {
+    pub(crate) mar: Mar,
+    pub(crate) edge: Edge,
+    runtime: Runtime,
+    supervisor: Supervisor,
+    git: Git,
+    host_key: HostKey,
+    tasks: TaskGroup,
+}
+
+impl Apps {
+    pub(crate) async fn build(
+        house: House<'_>,
+        options: &AppOptions,
+        addresses: &listeners::Addresses,
+    ) -> anyhow::Result<Self> {
+        let House {
+            data,
+            store,
+            clock,
+            keyring,
+            tasks,
+            ..
+        } = house;
+        let folders =
+            Folders::open(&data.join("mar")).context("could not open the folder of the apps")?;
+        clear_interrupted_builds(&folders).context("could not clear away interrupted builds")?;
+        clear_trees_of_another_boot(&folders, &boot_id(), &data.join("boot-id"))
+            .context("could not clear away the slugs of an earlier start of the machine")?;
+        let stacks = Stacks::open(data.join("stacks")).showing(trust(data, house.ca_pem)?);
+        let runtime = start_runtime(data, options).await?;
+        let journal = Journal::open(
+            folders.root(),
+            clock.clone(),
+            pilvi_mar::journal::Settings::default(),
+        )
+        .context("could not open the logs of the apps")?;
+        let edge = Edge::new(
+            pilvi_edge::Settings {
+                apps_domain: options.apps_domain.clone(),
+                reserved: Self::hosts(options).names(),
+                idle_timeout: Duration::from_secs(options.apps_idle_timeout),
+                ..pilvi_edge::Settings::default()
+            },
+            Arc::new(journal.clone()),
+            tasks.clone(),
+        );
+        let settings = mar_settings(options, addresses, &stacks, &runtime);
+        let repositories = Repositories::open(folders.root())
+            .context("could not open the repositories of the apps")?;
+        let supervisor = Supervisor::new(Foundation {
+            store: store.clone(),
+            keyring: keyring.clone(),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            folders: folders.clone(),
+            edge: edge.clone(),
+            journal: journal.clone(),
+            launcher: Arc::new(Sandboxes::new(runtime.clone(), stacks.clone())),
+            addresses: settings.addresses.clone(),
+            limits: settings.limits,
+            settings: pilvi_mar::supervisor::Settings {
+                boot_timeout: Duration::from_secs(options.apps_boot_timeout),
+                ..pilvi_mar::supervisor::Settings::default()
+            },
+        });
+        let mar = Mar::new(Parts {
+            store: store.clone(),
+            identity: house.identity,
+            directory: house.directory.clone(),
+            keyring,
+            clock,
+            tasks: tasks.clone(),
+            processes: Arc::new(supervisor.clone()),
+            journal,
+            repositories: repositories.clone(),
+            folders,
+            settings,
+        });
+        mar.clear_unfinished().await?;
+        let packs =
+            Packs::lay_out(&data.join("buildpacks")).context("could not lay out the buildpacks")?;
+        let limits = BuildLimits {
+            time: Duration::from_secs(options.apps_build_timeout),
+            ..BuildLimits::default()
+        };
+        let pipeline = Pipeline::new(runtime.clone(), packs, limits);
+        let git = Git::start(
+            pilvi_git::Settings {
+                folder: data.join("git"),
+                program: vec![own_program()?],
+                limits: pilvi_git::Limits::default(),
+            },
+            repositories,
+            Arc::new(Gate::new(store, house.directory)),
+            Arc::new(Deploys::new(mar.clone(), pipeline, stacks)),
+            tasks.clone(),
+        )
+        .await
+        .context("could not prepare for pushes; git must be installed")?;
+        let host_key = HostKey::open(&data.join("ssh_host_ed25519_key"))
+            .context("could not open the host key of the SSH server")?;
+        Ok(Self {
+            mar,
+            edge,
+            runtime,
+            supervisor,
+            git,
+            host_key,
+            tasks,
+        })
+    }
+
+    pub(crate) fn git_site(&self) -> Site {
+        git_site(self.git.clone())
+    }
+
+    /// Names of Pilvi's own that look like those of apps.
+    pub(crate) fn hosts(options: &AppOptions) -> Hosts {
+        Hosts::of_domain(&options.apps_domain, DATACENTER)
+    }
+
+    /// Starts the apps that ran when the server stopped, and lets people push.
+    pub(crate) async fn open(
+        self,
+        ssh: TcpListener,
+        door: Arc<Door>,
+        tls: Arc<rustls::ServerConfig>,
+        addresses: &listeners::Addresses,
+    ) -> anyhow::Result<Runtime> {
+        let Self {
+            mar,
+            runtime,
+            supervisor,
+            git,
+            host_key,
+            tasks,
+            ..
+        } = self;
+        tracing::debug!(
+            fingerprint = host_key.fingerprint(),
+            "the host key of the SSH server"
+        );
+        let server = SshServer::new(git, &host_key, SshLimits::default());
+        tasks.spawn("ssh", server.serve(ssh, tasks.clone()));
+        tasks.spawn("doors of the sandboxes", {
+            let (runtime, tasks) = (runtime.clone(), tasks.clone());
+            let ports = Ports {
+                http: addresses.http.port(),
+                https: addresses.https.port(),
+            };
+            async move { welcome(runtime, door, tls, ports, tasks).await }
+        });
+        supervisor.recover().await?;
+        mar.resume().await?;
+        Ok(runtime)
+    }
+}
+
+/// Where everybody else finds what programs in sandboxes find at 80 and 443.
+#[derive(Clone, Copy)]
+struct Ports {
+    http: u16,
+    https: u16,
+}
+
+/// Serves what programs in sandboxes ask of Pilvi, like anybody else's requests.
+async fn welcome(
+    runtime: Runtime,
+    door: Arc<Door>,
+    tls: Arc<rustls::ServerConfig>,
+    ports: Ports,
+    tasks: TaskGroup,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = runtime.accepted() => accepted,
+            () = tasks.stopping() => return,
+        };
+        let Some(accepted) = accepted else { return };
+        let (tls, public_port) = match accepted.port {
+            443 => (Some(Arc::clone(&tls)), ports.https),
+            _ => (None, ports.http),
+        };
+        door.take(accepted.stream, tls, public_port, &tasks).await;
+    }
+}
+
+async fn start_runtime(data: &Path, options: &AppOptions) -> anyhow::Result<Runtime> {
+    let names = [
+        "api",
+        "eds",
+        &format!("mws-{DATACENTER}"),
+        &format!("mar-{DATACENTER}"),
+    ]
+    .map(|name| format!("{name}.{}", options.apps_domain));
+    let doors = [80, 443].map(|port| InnerDoor {
+        port,
+        names: names.to_vec(),
+    });
+    let data = data
+        .canonicalize()
+        .context("could not find the data folder")?;
+    let digest = sha256(data.as_os_str().as_encoded_bytes());
+    let settings = pilvi_runtime::Settings {
+        folder: data.join("sandboxes"),
+        helper: vec![own_program()?, "sandbox".into()],
+        prefix: format!("pilvi-{}", &hex(&digest)[..8]),
+        required: required_layers(&options.require_layers)?,
+        network: NetworkSettings {
+            range: options.apps_network,
+            allowed: options.apps_allow.clone(),
+        },
+        doors: doors.to_vec(),
+    };
+    let runtime = Runtime::start(settings)
+        .await
+        .context("could not prepare the sandboxes of the apps")?;
+    for layer in runtime.layers() {
+        let (state, why) = match &layer.state {
+            LayerState::On => continue,
+            LayerState::Partial(why) => ("partial", why),
+            LayerState::Missing(why) => ("missing", why),
+        };
+        tracing::warn!(layer = layer.name.as_str(), state, why, "{}", layer.costs);
+    }
+    Ok(runtime)
+}
+
+fn required_layers(words: &[String]) -> anyhow::Result<Vec<LayerName>> {
+    let mut layers = Vec::new();
+    for word in words {
+        match (word.as_str(), LayerName::parse(word)) {
+            ("all", _) => layers.extend(LayerName::all()),
+            (_, Some(layer)) => layers.push(layer),
+            (_, None) => {
+                let known: Vec<_> = LayerName::all().map(|layer| layer.as_str()).collect();
+                bail!(
+                    "--require-layer {word}: there is no such layer; the layers are {}, and `all` stands for every one",
+                    known.join(", ")
+                );
+            }
+        }
+    }
+    Ok(layers)
+}
+
+fn mar_settings(
+    options: &AppOptions,
+    addresses: &listeners::Addresses,
+    stacks: &Stacks,
+    runtime: &Runtime,
+) -> pilvi_mar::Settings {
+    let stacks = stacks.clone();
+    let missing = runtime
+        .layers()
+        .iter()
+        .filter(|layer| layer.state != LayerState::On);
+    pilvi_mar::Settings {
+        addresses: Addresses {
+            apps_domain: options.apps_domain.clone(),
+            http_port: addresses.http.port(),
+            https_port: addresses.https.port(),
+            ssh: Some(SshAddress {
+                host: addresses.ssh.ip().to_string(),
+                port: addresses.ssh.port(),
+            }),
+            https_origin: format!("https://{}", addresses.https),
+            own_hosts: [&options.apps_domain]
+                .into_iter()
+                .chain(&options.own_names)
+                .cloned()
+                .collect(),
+        },
+        limits: pilvi_mar::Limits::default(),
+        stacks: Arc::new(move || known_stacks(&stacks)),
+        layers_missing: missing
+            .map(|layer| layer.name.as_str().to_owned())
+            .collect(),
+    }
+}
+
+/// The stacks that can be chosen: names of old, the host's own programs, and those that were made.
+fn known_stacks(stacks: &Stacks) -> Vec<StackName> {
+    let made = stacks.list().into_iter().map(|stack| stack.name);
+    ["cedar-14", "cedar", HOST]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(made)
+        .filter_map(|name| name.parse().ok())
+        .collect()
+}
+
+/// The certificates as files that sandboxes are shown.
+fn trust(data: &Path, ca_pem: &str) -> anyhow::Result<[Bind; 2]> {
+    let system = std::fs::read_to_string(SYSTEM_TRUST).unwrap_or_default();
+    let texts = BTreeMap::from([
+        (CA, ca_pem.to_owned()),
+        (TRUST, format!("{system}\n{ca_pem}")),
+    ]);
+    let folder = data.join("trust");
+    std::fs::create_dir_all(&folder).context("could not make the folder of certificates")?;
+    let mut binds = Vec::new();
+    for (at, text) in texts {
+        let source = folder.join(Path::new(at).file_name().unwrap_or_default());
+        // A server whose disk is full must be able to start all the same.
+        if std::fs::read(&source).map_or(true, |known| known != text.as_bytes()) {
+            std::fs::write(&source, text)
+                .with_context(|| format!("could not write `{}`", source.display()))?;
+        }
+        binds.push(Bind {
+            at: at.to_owned(),
+            source,
+        });
+    }
+    Ok(binds.try_into().expect("there are two"))
+}
+
+/// This program, to be started again as one of its helpers.
+fn own_program() -> anyhow::Result<OsString> {
+    let path = std::env::current_exe().context("could not find out where this program is")?;
+    Ok(path.into_os_string())
+}
+
+/// What tells one start of the machine from another.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
