@@ -39,7 +39,8 @@ async function checkRefusals(platform, cloud) {
   const nameless = await refusal(422, call((done) => platform.createEdsInstance(cloud.id, '', done)));
   assert.equal(nameless.errors[0].property, 'name');
   await refusal(422, call((done) => platform.createMdbInstance(cloud.id, 'db', 1, 'redis', done)));
-  await refusal(422, call((done) => platform.createMarAppInstance(cloud.id, 'app', 1, done)));
+  const sizeless = await refusal(422, call((done) => platform.createMarAppInstance(cloud.id, 'app', 3, done)));
+  assert.equal(sizeless.errors[0].property, 'config.runtimeSize');
 }
 
 report(async () => {

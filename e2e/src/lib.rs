@@ -8,15 +8,19 @@
 //! speak the protocols over plain TCP; [`node`] runs the published Node clients; [`receiver`] is a webhook target.
 
 pub mod api;
+pub mod app;
 pub mod browser;
 pub mod captures;
 pub mod chance;
 pub mod child;
+pub mod cli;
 pub mod collector;
 pub mod http;
 pub mod line;
 pub mod mount;
+pub mod names;
 pub mod node;
+pub mod packages;
 pub mod paste;
 pub mod process;
 pub mod python;
@@ -27,4 +31,5 @@ pub mod server;
 pub mod shape;
 pub mod skip;
 pub mod socket;
+pub mod uploaded;
 pub mod wait;

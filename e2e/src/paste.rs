@@ -40,8 +40,11 @@ pub fn marked_blocks(markdown: &str) -> Vec<String> {
     blocks
 }
 
-/// The `curl` lines among others, with their continuations.
-pub fn curl_lines(lines: impl IntoIterator<Item = String>) -> Vec<String> {
+/// How lines begin that are meant for a shell.
+const STARTS: [&str; 2] = ["curl ", "mkdir "];
+
+/// The lines for a shell among others, with their continuations.
+pub fn lines_to_paste(lines: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut continued = false;
     for line in lines {
@@ -52,7 +55,7 @@ pub fn curl_lines(lines: impl IntoIterator<Item = String>) -> Vec<String> {
             last.push('\n');
             last.push_str(&line);
             continued = ends_open;
-        } else if line.starts_with("curl ") {
+        } else if STARTS.iter().any(|start| line.starts_with(start)) {
             found.push(line);
             continued = ends_open;
         }
@@ -135,7 +138,7 @@ mod tests {
         ]
         .map(str::to_owned);
         assert_eq!(
-            curl_lines(lines),
+            lines_to_paste(lines),
             ["curl -X POST \\\nhttp://x", "curl http://y"]
         );
     }

@@ -92,8 +92,14 @@ impl Process {
 
     /// Interrupts the process as Ctrl-C does, expects it to end well, and returns the lines not yet read.
     #[track_caller]
-    pub fn stop(mut self) -> Vec<String> {
-        self.interrupt();
+    pub fn stop(self) -> Vec<String> {
+        self.stop_by("INT")
+    }
+
+    /// The same with another signal, such as `TERM`.
+    #[track_caller]
+    pub fn stop_by(mut self, signal: &str) -> Vec<String> {
+        self.send(signal);
         let child = &mut self.child;
         let status: ExitStatus =
             wait::until("pilvi to stop after an interrupt", STOP_WITHIN, || {
@@ -109,11 +115,11 @@ impl Process {
         self.remaining_lines()
     }
 
-    fn interrupt(&self) {
+    fn send(&self, signal: &str) {
         // The shell's own `kill`: the program of that name is not on every machine.
         let id = self.child.id().to_string();
         let status = Command::new("sh")
-            .args(["-c", "kill -INT \"$0\"", &id])
+            .args(["-c", "kill -\"$1\" \"$0\"", &id, signal])
             .status();
         assert!(
             status.is_ok_and(|status| status.success()),

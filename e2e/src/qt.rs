@@ -1,5 +1,6 @@
-//! Builds our Qt 5 programs with `qmake` and `make`: the example, as its README says, and the one in `qt/`.
+//! Builds our Qt 5 programs with `qmake` and `make`: the examples, as their READMEs say, and the one in `qt/`.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,6 +31,36 @@ pub fn todo_public(folder: &Path) -> Option<PathBuf> {
     built(&PROGRAM, "../examples/todo-public", folder)
 }
 
+/// Builds `examples/webchannel/publisher` in the same way, which needs Qt's WebChannel module as well.
+///
+/// # Panics
+/// When the build fails, with all it said.
+#[track_caller]
+pub fn thermostat(folder: &Path) -> Option<PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    if !qmake().is_some_and(|qmake| has_headers(&qmake, &["QtWebChannel/QWebChannel"])) {
+        skip::report(
+            "Qt 5's WebChannel module is not installed: as root, run apt-get install libqt5webchannel5-dev",
+        );
+        return None;
+    }
+    built(&PROGRAM, "../examples/webchannel/publisher", folder)
+}
+
+/// Whether apps can be built with Qt 5 and with Qt 6. Where one is missing, the running test is reported as skipped.
+#[track_caller]
+pub fn has_both() -> bool {
+    let has_6 = search_path::find("qmake6").is_some_and(|qmake| has_headers(&qmake, &HEADERS));
+    let has_both = has_6 && qmake().is_some();
+    if !has_both {
+        skip::report(
+            "Qt 5 and Qt 6 are needed: as root, run apt-get install g++ make qt5-qmake qtbase5-dev \
+             libqt5websockets5-dev qt6-base-dev qt6-websockets-dev",
+        );
+    }
+    has_both
+}
+
 /// Builds `qt/enginio-habits` in the same way.
 ///
 /// # Panics
@@ -51,16 +82,26 @@ fn built(program: &OnceLock<Option<PathBuf>>, project: &str, folder: &Path) -> O
     program.clone()
 }
 
-/// A program is called as its folder is.
+/// A program is called as its project is.
 #[track_caller]
 fn build(qmake: &Path, project: &str, folder: &Path) -> PathBuf {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join(project);
-    let name = project.file_name().expect("a project has a name");
-    let folder = folder.join(name);
+    let name = name_of(&project);
+    let folder = folder.join(&name);
     fs::create_dir_all(&folder).expect("the target folder is ours");
     step("qmake", selected(qmake).arg(&project).current_dir(&folder));
     step("make", Command::new("make").current_dir(&folder));
     folder.join(name)
+}
+
+/// `thermostat` of a folder with a `thermostat.pro`.
+#[track_caller]
+fn name_of(project: &Path) -> OsString {
+    let entries = fs::read_dir(project).expect("a project is a folder");
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut projects = files.filter(|file| file.extension().is_some_and(|ending| ending == "pro"));
+    let file = projects.next().expect("a project has a .pro file");
+    file.file_stem().expect("a file has a name").to_owned()
 }
 
 #[track_caller]
@@ -80,17 +121,22 @@ fn qmake() -> Option<PathBuf> {
 }
 
 fn is_whole_qt_5(qmake: &Path) -> bool {
-    let query = |what| {
-        let output = selected(qmake).args(["-query", what]).output().ok()?;
-        Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
-    };
-    let Some(headers) = query("QT_INSTALL_HEADERS") else {
-        return false;
-    };
-    query("QT_VERSION").is_some_and(|version| version.starts_with("5."))
-        && HEADERS
-            .iter()
-            .all(|header| Path::new(&headers).join(header).is_file())
+    let version = query(qmake, "QT_VERSION");
+    version.is_some_and(|version| version.starts_with("5.")) && has_headers(qmake, &HEADERS)
+}
+
+fn has_headers(qmake: &Path, headers: &[&str]) -> bool {
+    let folder = query(qmake, "QT_INSTALL_HEADERS");
+    folder.is_some_and(|folder| {
+        let is_there = |header: &&str| Path::new(&folder).join(header).is_file();
+        headers.iter().all(is_there)
+    })
+}
+
+/// What `qmake` says of itself.
+fn query(qmake: &Path, what: &str) -> Option<String> {
+    let output = selected(qmake).args(["-query", what]).output().ok()?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }
 
 /// Where `qmake` stands for several Qts (Debian's `qtchooser`), this names the one.

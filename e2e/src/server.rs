@@ -24,6 +24,8 @@ pub struct Options {
     pub http: SocketAddr,
     /// `--https`.
     pub https: SocketAddr,
+    /// `--ssh`.
+    pub ssh: SocketAddr,
     /// `--data`; none means a folder that goes with the server.
     pub data: Option<PathBuf>,
     /// `--log`; none means the server's own choice.
@@ -32,6 +34,8 @@ pub struct Options {
     pub smtp_url: Option<String>,
     /// How many files it may hold open; none means as many as we may.
     pub files: Option<u32>,
+    /// More arguments, word by word.
+    pub more: Vec<String>,
 }
 
 /// A subcommand that answers requests.
@@ -60,10 +64,12 @@ impl Options {
             mode,
             http: any_port,
             https: any_port,
+            ssh: any_port,
             data: None,
             log: None,
             smtp_url: None,
             files: None,
+            more: Vec::new(),
         }
     }
 
@@ -73,15 +79,30 @@ impl Options {
             Mode::Serve => "serve",
         };
         let data = data.to_str().expect("a temporary folder has a plain name");
-        let [http, https] = [self.http, self.https].map(|address| address.to_string());
+        let [http, https, ssh] =
+            [self.http, self.https, self.ssh].map(|address| address.to_string());
         let mut arguments = vec![
-            verb, "--json", "--http", &http, "--https", &https, "--data", data,
+            verb, "--json", "--http", &http, "--https", &https, "--ssh", &ssh, "--data", data,
         ];
         arguments.extend(self.log.iter().flat_map(|filter| ["--log", filter]));
         let smtp = self.smtp_url.iter();
         arguments.extend(smtp.flat_map(|url| ["--smtp-url", url]));
+        let network = own_network();
+        arguments.extend(["--apps-network", &network]);
+        let more = self.more.iter().map(String::as_str);
+        arguments.extend(more);
         arguments.into_iter().map(str::to_owned).collect()
     }
+}
+
+/// A range of addresses for the apps of one server, since servers on one machine do not know of one another.
+fn own_network() -> String {
+    static STARTED: AtomicU32 = AtomicU32::new(0);
+    let started = STARTED.fetch_add(1, Ordering::Relaxed);
+    let block = std::process::id().wrapping_mul(16).wrapping_add(started) % 1024;
+    let [.., high, low] = (block << 4).to_be_bytes();
+    // One of 1,024 networks with 4,096 addresses each, from 10.64.0.0 on.
+    format!("10.{}.{low}.0/20", 64 + high)
 }
 
 /// A server that answers, and what it said about itself.
@@ -190,7 +211,13 @@ impl Server {
     /// Stops as Ctrl-C does; expects a clean end and nothing more on standard output than the one line.
     #[track_caller]
     pub fn stop(self) {
-        let more = self.process.stop();
+        self.stop_by("INT");
+    }
+
+    /// The same, told by another signal, such as `TERM`.
+    #[track_caller]
+    pub fn stop_by(self, signal: &str) {
+        let more = self.process.stop_by(signal);
         assert!(
             more.is_empty(),
             "with --json standard output holds one line; there was more: {more:?}"

@@ -8,7 +8,11 @@ use pilvi_e2e::captures::{self, Captured};
 use pilvi_e2e::http::{Connection, Reply, Request};
 use pilvi_e2e::server::Server;
 use pilvi_e2e::shape;
+use pilvi_e2e::uploaded::Uploaded;
 use serde_json::{Value, json};
+
+#[path = "captures/apps.rs"]
+mod apps;
 
 /// What becomes of a recorded request.
 #[derive(Clone, Copy)]
@@ -122,7 +126,7 @@ const RUBY_CLI: &[Row] = &[
     (
         "GET",
         "/v1/accounts/c1/instances?provider=mar",
-        Replay(lists_nothing),
+        Replay(apps::lists_apps),
     ),
     (
         "GET",
@@ -132,28 +136,117 @@ const RUBY_CLI: &[Row] = &[
     (
         "POST",
         "/v1/accounts/c1/instances?",
-        Replay(refuses_provider),
+        Replay(apps::creates_an_app_and_no_database),
     ),
     ("GET", "/v1/datacenters", Replay(lists_datacenters)),
     (
         "GET",
         "/v1/instances/mar-eu-1-abcd1234",
-        Replay(finds_no_such_instance),
+        Replay(apps::shows_the_instance),
     ),
     (
         "GET",
         "/v1/instances/mdb-eu-1-abcd1234",
         Replay(finds_no_such_instance),
     ),
+    ("GET", "/v1/user/ssh_keys", Replay(apps::lists_keys)),
+    ("POST", "/v1/user/ssh_keys?", Replay(apps::refuses_the_key)),
+    ("GET", "/v1/apps/mar-eu-1-abcd1234", Replay(apps::shows)),
     (
-        "*",
-        "/v1/user/ssh_keys*",
-        NotYet("SSH keys come with the application runtime"),
+        "PUT",
+        "/v1/apps/mar-eu-1-abcd1234",
+        Replay(apps::sets_the_stack),
     ),
     (
-        "*",
-        "/v1/apps/*",
-        NotYet("the application runtime comes later"),
+        "GET",
+        "/v1/apps/mar-eu-1-abcd1234/status",
+        Replay(apps::shows_the_status),
+    ),
+    (
+        "GET",
+        "/v1/apps/mar-eu-1-abcd1234/env_vars?",
+        Replay(apps::lists_vars),
+    ),
+    (
+        "PUT",
+        "/v1/apps/mar-eu-1-abcd1234/env_vars?",
+        Replay(apps::sets_vars),
+    ),
+    (
+        "POST",
+        "/v1/apps/mar-eu-1-abcd1234/scale?",
+        Replay(apps::scales),
+    ),
+    (
+        "POST",
+        "/v1/apps/mar-eu-1-abcd1234/restart",
+        Replay(apps::is_done),
+    ),
+    (
+        "GET",
+        "/v1/apps/mar-eu-1-abcd1234/logs?*",
+        Replay(apps::lists_lines),
+    ),
+    (
+        "POST",
+        "/v1/apps/mar-eu-1-abcd1234/exec?",
+        Replay(apps::runs_a_command),
+    ),
+    (
+        "GET",
+        "/v1/apps/mar-eu-1-abcd1234/domains",
+        Replay(apps::lists_domains),
+    ),
+    (
+        "POST",
+        "/v1/apps/mar-eu-1-abcd1234/domains?",
+        Replay(apps::adds_the_domain),
+    ),
+    (
+        "DELETE",
+        "/v1/apps/mar-eu-1-abcd1234/domains/www.x.com?",
+        Replay(apps::is_done),
+    ),
+    (
+        "POST",
+        "/v1/apps/mar-eu-1-abcd1234/ssl_certificate?",
+        Replay(apps::refuses_the_certificate),
+    ),
+    (
+        "DELETE",
+        "/v1/apps/mar-eu-1-abcd1234/ssl_certificate?",
+        Replay(apps::finds_no_certificate),
+    ),
+    (
+        "DELETE",
+        "/v1/apps/mar-eu-1-abcd1234/build_cache?",
+        Replay(apps::is_done),
+    ),
+    (
+        "DELETE",
+        "/v1/apps/mar-eu-1-abcd1234/repository?",
+        Replay(apps::is_done),
+    ),
+    (
+        "GET",
+        "/v1/apps/mar-eu-1-abcd1234/slugs/?",
+        Replay(apps::lists_slugs),
+    ),
+    (
+        "POST",
+        "/v1/apps/mar-eu-1-abcd1234/slugs?",
+        Replay(apps::announces_the_slug),
+    ),
+    ("PUT", "/put/slug?sig=1", Replay(apps::takes_a_slug)),
+    (
+        "POST",
+        "/v1/apps/mar-eu-1-abcd1234/slugs/v1/deploy?",
+        Replay(apps::deploys_the_slug),
+    ),
+    (
+        "DELETE",
+        "/v1/apps/mar-eu-1-abcd1234/slugs/v1?",
+        Replay(apps::is_done),
     ),
     (
         "*",
@@ -169,11 +262,6 @@ const RUBY_CLI: &[Row] = &[
         "*",
         "/v1/vpn_containers?",
         NotYet("the VPN comes with managed databases"),
-    ),
-    (
-        "PUT",
-        "/put/slug?sig=1",
-        NotYet("slug uploads come with the application runtime"),
     ),
 ];
 
@@ -197,6 +285,7 @@ struct World {
     cloud: Cloud,
     account_token: String,
     backend: Backend,
+    app: Uploaded,
 }
 
 /// A request as it was sent, and what came back.
@@ -218,6 +307,7 @@ impl World {
         register(&backend, "logintest");
         Self {
             http: server.http,
+            app: Uploaded::create(&cloud, server.http),
             account_token,
             backend,
             cloud,
@@ -231,6 +321,7 @@ impl World {
             .target
             .contains("<24 hex>")
             .then(|| self.existing_object(captured));
+        apps::prepare(&self.app, captured);
         let object_id = object
             .as_ref()
             .map_or_else(String::new, |object| text(object, "/id"));
@@ -274,6 +365,8 @@ impl World {
             .replace("<32 hex>", "00112233445566778899aabbccddeeff")
             .replace("Bearer PAT1", &format!("Bearer {}", self.cloud.token))
             .replace("Bearer CT", &format!("Bearer {}", self.account_token))
+            .replace("mar-eu-1-abcd1234", &self.app.id)
+            .replace("/put/slug?sig=1", &self.app.place())
             .replace(
                 "/accounts/c1",
                 &format!("/accounts/{}", self.cloud.account_id),
@@ -656,11 +749,6 @@ fn lists_backends(replayed: &Replayed<'_>) {
 
 fn lists_nothing(replayed: &Replayed<'_>) {
     assert_eq!(replayed.must_be(200)["results"], json!([]));
-}
-
-/// Applications and databases cannot be made yet, and the answer says so.
-fn refuses_provider(replayed: &Replayed<'_>) {
-    shape::invalid(&replayed.reply, "serviceProviderId");
 }
 
 fn lists_datacenters(replayed: &Replayed<'_>) {

@@ -746,6 +746,10 @@ fn a_password_appears_nowhere() {
             );
             continue;
         }
+        // A socket holds nothing.
+        if !path.is_file() {
+            continue;
+        }
         let bytes = std::fs::read(&path).unwrap();
         for secret in [b"Rosengarten".as_slice(), token.as_bytes()] {
             let found = bytes.windows(secret.len()).any(|window| window == secret);

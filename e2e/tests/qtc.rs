@@ -43,6 +43,26 @@ fn the_platform_class_makes_instances_that_work() {
 }
 
 #[test]
+fn the_mar_class_looks_after_an_app() {
+    let Some(options) = reachable_by_qtc(Options::serve()) else {
+        return;
+    };
+    let server = Server::start(&options);
+    let cloud = server.cloud();
+    let result = node::run(
+        "mar.cjs",
+        &[
+            ("ADDRESS", &https_address(&server)),
+            ("NODE_EXTRA_CA_CERTS", server.ca()),
+            ("ACCOUNT_ID", &cloud.account_id),
+            ("TOKEN", &cloud.token),
+        ],
+    );
+    assert!(result["id"].as_str().unwrap().starts_with("mar-eu-1-"));
+    server.stop();
+}
+
+#[test]
 fn the_eds_class_stores_finds_and_removes() {
     let Some(options) = reachable_by_qtc(Options::demo()) else {
         return;

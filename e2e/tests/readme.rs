@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use pilvi_e2e::paste;
-use pilvi_e2e::process::Process;
+use pilvi_e2e::process::{self, Process};
 use pilvi_e2e::server::{Options, Server};
 use pilvi_e2e::{api::text, skip};
 
@@ -18,7 +18,7 @@ const DEFAULT_HTTPS: ([u8; 4], u16) = ([127, 0, 0, 1], 8443);
 const PRINT_WITHIN: Duration = Duration::from_secs(60);
 
 /// Marked blocks of the README run in one shell, in order, with what `demo` printed in the variables `ACCOUNT_ID`,
-/// `TOKEN`, `BACKEND_ID`, `BACKEND_TOKEN`, `GATEWAY_ID`, `GATEWAY_TOKEN` and `CA`.
+/// `TOKEN`, `BACKEND_ID`, `BACKEND_TOKEN`, `GATEWAY_ID`, `GATEWAY_TOKEN`, `APP_ID`, `APP_TOKEN` and `CA`.
 #[test]
 fn the_readme_works_as_written() {
     if !has_curl() || !is_free(DEFAULT_HTTP) || !is_free(DEFAULT_HTTPS) {
@@ -48,6 +48,8 @@ fn the_readme_works_as_written() {
             ("BACKEND_TOKEN", &backend.token),
             ("GATEWAY_ID", &gateway.id),
             ("GATEWAY_TOKEN", &gateway.token),
+            ("APP_ID", &text(&server.ready, "/app/id")),
+            ("APP_TOKEN", &text(&server.ready, "/app/token")),
             ("CA", &text(&server.ready, "/ca")),
         ],
     );
@@ -77,6 +79,37 @@ fn the_page_about_people_works_as_written() {
     server.stop();
 }
 
+/// The same for the page about apps: a push, and everything that is said about what runs then.
+#[test]
+fn the_page_about_apps_works_as_written() {
+    if !has_curl() {
+        return;
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/apps.md");
+    let blocks = paste::marked_blocks(&std::fs::read_to_string(page).unwrap());
+    assert!(blocks.len() > 4, "the page marks its blocks");
+    let server = Server::start(&Options::serve());
+    let programs = process::binary();
+    let programs = programs.parent().unwrap().to_str().unwrap();
+    let variables = [
+        ("QTC_PLATFORM_URL", format!("http://{}/v1", server.http)),
+        ("PILVI_TOKEN", server.cloud().token.clone()),
+        ("host", server.http.to_string()),
+        ("port", server.http.port().to_string()),
+        ("programs", programs.to_owned()),
+        ("GIT_AUTHOR_NAME", "A".to_owned()),
+        ("GIT_AUTHOR_EMAIL", "a@example.org".to_owned()),
+        ("GIT_COMMITTER_NAME", "A".to_owned()),
+        ("GIT_COMMITTER_EMAIL", "a@example.org".to_owned()),
+    ];
+    let variables = variables
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let text = format!("PATH=\"$programs:$PATH\"\n{}", blocks.join("\n"));
+    paste::run(&text, &variables);
+    server.stop();
+}
+
 /// `demo` without `--json` talks to a person, and its last line says how to stop it.
 #[test]
 fn the_lines_that_demo_prints_work_when_pasted() {
@@ -91,6 +124,8 @@ fn the_lines_that_demo_prints_work_when_pasted() {
         "127.0.0.1:0",
         "--https",
         "127.0.0.1:0",
+        "--ssh",
+        "127.0.0.1:0",
         "--data",
         data,
     ];
@@ -102,8 +137,8 @@ fn the_lines_that_demo_prints_work_when_pasted() {
     {
         printed.push(demo.next_line(PRINT_WITHIN));
     }
-    let lines = paste::curl_lines(printed);
-    assert!(!lines.is_empty(), "demo printed no curl line");
+    let lines = paste::lines_to_paste(printed);
+    assert!(!lines.is_empty(), "demo printed no line to paste");
     paste::run(&lines.join("\n"), &[]);
     demo.stop();
 }

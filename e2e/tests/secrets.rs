@@ -64,6 +64,10 @@ fn assert_nowhere_in(folder: &Path, secret: &str) {
             assert_nowhere_in(&path, secret);
             continue;
         }
+        // A socket holds nothing.
+        if !path.is_file() {
+            continue;
+        }
         let bytes = std::fs::read(&path).unwrap();
         let found = bytes
             .windows(secret.len())

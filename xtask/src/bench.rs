@@ -18,6 +18,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     if !build.status().context("could not start cargo")?.success() {
         bail!("the release binaries could not be built");
     }
+    if arguments.iter().any(|argument| argument == "mar") {
+        build_alone()?;
+    }
     let status = command(target_folder().join("release/pilvi-bench"))
         .args(arguments)
         .stdin(Stdio::null())
@@ -27,4 +30,19 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+/// Parts of Pilvi alone, as they stand beside other programs.
+fn build_alone() -> Result<()> {
+    for (package, example) in [("pilvi-web", "router"), ("pilvi-runtime", "sandbox_start")] {
+        let mut build = cargo();
+        build
+            .args(["build", "--release", "--quiet"])
+            .args(["--package", package, "--example", example])
+            .stdin(Stdio::null());
+        if !build.status().context("could not start cargo")?.success() {
+            bail!("the example {example} of {package} could not be built");
+        }
+    }
+    Ok(())
 }

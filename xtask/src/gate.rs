@@ -14,6 +14,13 @@ const FULL_PROPERTY_CASES: &str = "100000";
 /// Kills of the server in a full run, which ends the campaign earlier when its time is up.
 const FULL_KILL_ROUNDS: &str = "1000";
 
+/// Redeploys of an app under constant load in a full run, and megabytes of log that an app floods with.
+const FULL_REDEPLOYS: &str = "20";
+const FULL_FLOOD_MEGABYTES: &str = "100";
+
+/// After how many seconds without a byte the router cuts a connection in a full run: as long as it really does.
+const FULL_IDLE_SECONDS: &str = "60";
+
 /// Installs, checks and tests. Everything runs, also after a failure, so that one run shows all that is wrong.
 pub(crate) fn run(full: bool) -> Result<Tally> {
     let mut tally = missing_tools()?;
@@ -48,7 +55,8 @@ fn tests(full: bool) -> Result<Tally> {
     let mut test = cargo();
     test.args(["test", "--workspace", "--no-fail-fast"]);
     if full {
-        test.env("PILVI_PROPERTY_CASES", FULL_PROPERTY_CASES);
+        test.env("PILVI_PROPERTY_CASES", FULL_PROPERTY_CASES)
+            .env("PILVI_MAKE_STACK", "1");
     }
     counted(&mut test)
 }
@@ -65,7 +73,11 @@ fn release_end_to_end() -> Result<Tally> {
         "pilvi-e2e",
         "--no-fail-fast",
     ]);
-    counted(test.env("PILVI_KILL_ROUNDS", FULL_KILL_ROUNDS))
+    test.env("PILVI_KILL_ROUNDS", FULL_KILL_ROUNDS)
+        .env("PILVI_IDLE_SECONDS", FULL_IDLE_SECONDS)
+        .env("PILVI_REDEPLOYS", FULL_REDEPLOYS)
+        .env("PILVI_FLOOD_MEGABYTES", FULL_FLOOD_MEGABYTES);
+    counted(&mut test)
 }
 
 /// Ten minutes with ten thousand sockets; `PILVI_SOAK_SECONDS` makes it shorter.

@@ -16,7 +16,7 @@ struct Tool {
     is_there: fn() -> bool,
 }
 
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 16] = [
     Tool {
         name: "cc",
         packages: &["gcc", "libc6-dev"],
@@ -43,9 +43,29 @@ const TOOLS: [Tool; 8] = [
         is_there: || find("make").is_some(),
     },
     Tool {
+        name: "ssh with its ssh-keygen",
+        packages: &["openssh-client"],
+        is_there: || find("ssh").is_some() && find("ssh-keygen").is_some(),
+    },
+    Tool {
         name: "Qt 5 with its qmake and its WebSockets module",
         packages: &["qt5-qmake", "qtbase5-dev", "libqt5websockets5-dev"],
-        is_there: is_qt_5_there,
+        is_there: || is_qt_there(&QT_5, &QT_HEADERS),
+    },
+    Tool {
+        name: "Qt 5's WebChannel module",
+        packages: &["libqt5webchannel5-dev"],
+        is_there: || is_qt_there(&QT_5, &["QtWebChannel/QWebChannel"]),
+    },
+    Tool {
+        name: "Qt 6 with its qmake and its WebSockets module",
+        packages: &["qt6-base-dev", "qt6-websockets-dev"],
+        is_there: || is_qt_there(&QT_6, &QT_HEADERS),
+    },
+    Tool {
+        name: "cmake",
+        packages: &["cmake"],
+        is_there: || find("cmake").is_some(),
     },
     Tool {
         name: "Chromium",
@@ -58,15 +78,52 @@ const TOOLS: [Tool; 8] = [
         packages: &["python3", "python3-venv"],
         is_there: is_python_there,
     },
+    Tool {
+        // Apps are built with the system's own, whatever else is on the search path.
+        name: "the system's python3 with its venv module and pip",
+        packages: &["python3", "python3-venv", "python3-pip"],
+        is_there: || {
+            output(command("/usr/bin/python3").args(["-c", "import ensurepip, pip, venv"])).is_ok()
+        },
+    },
+    Tool {
+        name: "nft",
+        packages: &["nftables"],
+        is_there: || find("nft").is_some(),
+    },
+    Tool {
+        name: "ip",
+        packages: &["iproute2"],
+        is_there: || find("ip").is_some(),
+    },
+    Tool {
+        name: "pasta",
+        packages: &["passt"],
+        is_there: || find("pasta").is_some(),
+    },
 ];
 
 /// The names under which the tests look for Chromium.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
-/// The names under which the tests look for Qt 5's `qmake`; the first may stand for Qt 6's.
-const QMAKES: [&str; 3] = ["qmake", "qmake-qt5", "qmake5"];
+/// A Qt of one major version.
+struct Qt {
+    major: &'static str,
+    /// The names under which the tests look for its `qmake`; the first may stand for another Qt's.
+    qmakes: &'static [&'static str],
+}
 
-/// The headers that the Qt example needs, one of each package.
+const QT_5: Qt = Qt {
+    major: "5",
+    qmakes: &["qmake", "qmake-qt5", "qmake5"],
+};
+
+const QT_6: Qt = Qt {
+    major: "6",
+    qmakes: &["qmake6", "qmake-qt6", "qmake"],
+};
+
+/// The headers that the Qt examples need, one of each package.
 const QT_HEADERS: [&str; 2] = ["QtNetwork/QNetworkAccessManager", "QtWebSockets/QWebSocket"];
 
 /// The oldest Node whose standard library has all that the test scripts use.
@@ -102,21 +159,25 @@ fn missing_tool(tool: &Tool) -> String {
     )
 }
 
-fn is_qt_5_there() -> bool {
-    QMAKES.into_iter().filter_map(find).any(|qmake| {
-        let version = qmake_says(&qmake, "QT_VERSION").unwrap_or_default();
-        let headers = qmake_says(&qmake, "QT_INSTALL_HEADERS").unwrap_or_default();
-        version.starts_with("5.")
-            && QT_HEADERS
-                .iter()
-                .all(|header| Path::new(headers.trim()).join(header).is_file())
+fn is_qt_there(qt: &Qt, headers: &[&str]) -> bool {
+    qt.qmakes.iter().copied().filter_map(find).any(|qmake| {
+        let says = |what| qmake_says(&qmake, qt, what).unwrap_or_default();
+        let folder = says("QT_INSTALL_HEADERS");
+        let folder = Path::new(folder.trim());
+        says("QT_VERSION").split('.').next() == Some(qt.major)
+            && headers.iter().all(|header| folder.join(header).is_file())
     })
 }
 
 /// What `qmake` says of itself, and nothing where it is only a name for a Qt that is not there.
-fn qmake_says(qmake: &Path, what: &str) -> Option<String> {
+fn qmake_says(qmake: &Path, qt: &Qt, what: &str) -> Option<String> {
     // Where one name stands for several Qts (Debian's `qtchooser`), the variable tells which.
-    output(command(qmake).args(["-query", what]).env("QT_SELECT", "5")).ok()
+    output(
+        command(qmake)
+            .args(["-query", what])
+            .env("QT_SELECT", qt.major),
+    )
+    .ok()
 }
 
 /// Debian ships the module apart from the interpreter, and without `ensurepip` it makes nothing of use.

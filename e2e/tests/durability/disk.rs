@@ -269,6 +269,8 @@ fn expect_failing_start(data: &Path) {
             "127.0.0.1:0",
             "--https",
             "127.0.0.1:0",
+            "--ssh",
+            "127.0.0.1:0",
         ])
         .arg("--data")
         .arg(data)
