@@ -96,6 +96,14 @@ pub(crate) fn nchan() -> Result<(PathBuf, PathBuf)> {
     )
 }
 
+/// A program of a Debian package.
+pub(crate) fn debian(program: &str, package: &str) -> Result<PathBuf> {
+    if first_of(&[program]).is_none() {
+        apt_get(&[package])?;
+    }
+    first_of(&[program]).with_context(|| format!("{program} is missing: apt-get install {package}"))
+}
+
 /// The folder with the programs of PostgreSQL.
 pub(crate) fn postgresql() -> Result<PathBuf> {
     let programs = || {

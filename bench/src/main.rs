@@ -26,6 +26,8 @@ mod growth;
 mod http;
 mod install;
 mod machine;
+mod mar;
+mod mar_router;
 mod mws;
 mod options;
 mod peers;
@@ -72,6 +74,8 @@ enum Benchmark {
     Access(Options),
     /// Pushing messages to many sockets
     Mws(MwsOptions),
+    /// Apps: sandboxes, pushes, redeploys, idle apps, and the router in front of them
+    Mar(Options),
     /// What more objects, backends and sockets cost
     Growth(Options),
     /// Holding many sockets for long while others come and go: a test that fails when anything goes wrong
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
         Benchmark::Eds(options) => run(&options, |world| single(eds::run(world, &options))),
         Benchmark::Access(options) => run(&options, |world| single(access::run(world, &options))),
         Benchmark::Mws(options) => run(&options.common, |world| single(mws::run(world, &options))),
+        Benchmark::Mar(options) => run(&options, |world| mar::run(world, &options)),
         Benchmark::Growth(options) => run(&options, |world| growth::run(world, &options)),
         Benchmark::Soak(options) => soak(&options),
         Benchmark::Bare { listen, writing } => bare::serve(listen, writing),

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// Repeat every measurement so often and take the median [default: 3, with --quick 1]
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Measure only these columns, by their names with `;` between; of `growth` only these parts
+    /// Measure only these columns, by their names with `;` between; of `growth` and `mar` only these parts
     #[arg(long, value_name = "NAME", value_delimiter = ';')]
     only: Vec<String>,
     /// Measure this program [default: `pilvi` beside this one]
@@ -62,6 +62,14 @@ impl Options {
     /// Whether this column, or this part, is to be measured.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+
+    /// The same with nothing left out.
+    pub(crate) fn with_everything(&self) -> Self {
+        Self {
+            only: Vec::new(),
+            ..self.clone()
+        }
     }
 
     /// Says what is going on to whoever waits.

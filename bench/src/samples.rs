@@ -15,6 +15,10 @@ impl Latencies {
         self.micros.push(micros);
     }
 
+    pub(crate) fn append(&mut self, mut others: Self) {
+        self.micros.append(&mut others.micros);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.micros.len()
     }

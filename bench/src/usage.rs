@@ -50,6 +50,11 @@ impl Tree {
         Ok(sum)
     }
 
+    /// The processes that belong to it now.
+    pub(crate) fn ids(&self) -> Result<Vec<u32>> {
+        Ok(self.members()?.iter().map(|stat| stat.id).collect())
+    }
+
     fn members(&self) -> Result<Vec<Stat>> {
         let mut all = Vec::new();
         for entry in fs::read_dir("/proc").context("could not list the processes")? {
@@ -96,15 +101,24 @@ fn descendants(all: &[Stat], root: u32) -> Vec<Stat> {
     found
 }
 
+/// The memory of one process, in which a page that several map counts for each of them with its part, in kilobytes.
+/// `None` when it has ended.
+pub(crate) fn proportional_kb(id: u32) -> Option<i64> {
+    let rollup = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).ok()?;
+    Some(kilobytes(&rollup, "Pss"))
+}
+
+fn kilobytes(rollup: &str, name: &str) -> i64 {
+    rollup
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .find_map(|rest| rest.split_ascii_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
 impl Memory {
     fn parse(rollup: &str) -> Self {
-        let kilobytes = |name: &str| {
-            rollup
-                .lines()
-                .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                .find_map(|rest| rest.split_ascii_whitespace().next()?.parse::<i64>().ok())
-                .unwrap_or(0)
-        };
+        let kilobytes = |name: &str| kilobytes(rollup, name);
         Self {
             resident_kb: kilobytes("Rss"),
             private_kb: kilobytes("Private_Clean") + kilobytes("Private_Dirty"),
@@ -181,5 +195,8 @@ mod tests {
         let tree = Tree::of(std::process::id());
         assert!(tree.memory().unwrap().resident_kb > 0);
         tree.cpu().unwrap();
+        assert_eq!(tree.ids().unwrap()[0], std::process::id());
+        assert!(proportional_kb(std::process::id()).unwrap() > 0);
+        assert_eq!(proportional_kb(u32::MAX), None);
     }
 }

@@ -98,6 +98,7 @@ impl Outcome {
             Found::Head(Head::Upgrade(UpgradeHead { target, headers })) => {
                 outcome.passed.push(Passed::Upgrade(target, headers));
             }
+            Found::Head(Head::App) => unreachable!("there are no apps"),
             Found::Fault(fault, told) => outcome.refused = Some((fault, told.to_vec())),
         });
         outcome
@@ -143,7 +144,7 @@ fn step(
                 }
             };
             let next = match &head {
-                Head::Upgrade(_) => Phase::Over,
+                Head::Upgrade(_) | Head::App => Phase::Over,
                 Head::Request { framing, .. } => match *framing {
                     Framing::Length(0) => Phase::Head,
                     Framing::Length(length) => Phase::Length(length),

@@ -22,6 +22,8 @@ mod hyper_side;
 mod memory;
 mod mutation;
 mod pieces;
+pub mod procfile;
+pub mod proxied;
 pub mod query;
 mod random;
 mod table;
@@ -45,7 +47,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     Target {
         name: "access",
         check: access::check,
@@ -74,6 +76,18 @@ pub const TARGETS: [Target; 8] = [
         name: "heads",
         check: heads::check,
         make: heads::make,
+        short_runs: 30_000,
+    },
+    Target {
+        name: "procfile",
+        check: procfile::check,
+        make: procfile::make,
+        short_runs: 20_000,
+    },
+    Target {
+        name: "proxied",
+        check: proxied::check,
+        make: proxied::make,
         short_runs: 30_000,
     },
     Target {

@@ -39,6 +39,16 @@ fn heads_keep_their_promises() {
 }
 
 #[test]
+fn procfiles_keep_their_promises() {
+    run("procfile");
+}
+
+#[test]
+fn what_the_router_passes_on_keeps_its_promises() {
+    run("proxied");
+}
+
+#[test]
 fn queries_keep_their_promises() {
     run("query");
 }

@@ -21,6 +21,14 @@ impl Request {
         Self::new("GET", target)
     }
 
+    /// Asks a host by its name, whatever its address is.
+    pub(crate) fn get_at(host: &str, target: &str) -> Self {
+        Self {
+            head: format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n"),
+            body: None,
+        }
+    }
+
     pub(crate) fn post(target: &str) -> Self {
         Self::new("POST", target)
     }

@@ -102,6 +102,8 @@ pub(crate) fn serve(world: &World, data: &Path) -> Result<Server> {
                 "warn",
                 "--https",
                 "127.0.0.1:0",
+                "--ssh",
+                "127.0.0.1:0",
                 "--http",
             ])
             .arg(address.to_string())
