@@ -17,9 +17,12 @@ mod unified;
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{FlockOperation, flock};
 
 use self::detect::{Controllers, Mounts};
 pub(crate) use self::group::Cgroup;
@@ -76,6 +79,9 @@ struct Inner {
     controllers: Controllers,
     /// Makes names unique: a process that restarts may come before its predecessor's group is gone.
     made: AtomicU64,
+    /// Our folders, locked, which tells other daemons that we live. The kernel unlocks them when we do not.
+    #[expect(dead_code, reason = "they are held for their locks")]
+    alive: Vec<OwnedFd>,
 }
 
 impl Cgroups {
@@ -89,9 +95,12 @@ impl Cgroups {
     /// The same on trees that the caller names; tests use plain folders.
     fn on(mounts: &Mounts, prefix: &str) -> Self {
         let (kind, controllers) = detect::claim(mounts, prefix);
+        let locked = |folder| locked(folder, FlockOperation::NonBlockingLockShared);
+        let alive = controllers.parents().filter_map(locked).collect();
         Self(Arc::new(Inner {
             kind,
             controllers,
+            alive,
             made: AtomicU64::new(1),
         }))
     }
@@ -142,8 +151,8 @@ impl Cgroups {
         names.iter().map(|name| self.group(name)).collect()
     }
 
-    /// Removes the empty folders of other daemons, which nobody comes back for when their data is gone too. One that
-    /// still lives makes its folder anew. Not in a pure v2 tree, where a folder is more than a name.
+    /// Removes the folders of other daemons that have ended, which nobody comes back for when their data is gone too,
+    /// unless something still runs in them. Not in a pure v2 tree, where a folder is more than a name.
     pub(crate) fn sweep(&self) {
         if self.0.kind == Kind::Unified {
             return;
@@ -154,9 +163,12 @@ impl Cgroups {
             };
             for name in folders_in(place) {
                 let path = place.join(&name);
-                if name.starts_with("pilvi-") && path != parent {
-                    // The kernel refuses it as long as there are groups or processes in it.
-                    let _ = fs::remove_dir(path);
+                if !name.starts_with("pilvi-") || path == parent {
+                    continue;
+                }
+                // Held until they are gone: who comes to life meanwhile makes its folder anew.
+                if let Some(_dead) = locked(&path, FlockOperation::NonBlockingLockExclusive) {
+                    remove_empty(&path, LEVELS_SWEPT);
                 }
             }
         }
@@ -237,6 +249,26 @@ fn folder_name(name: &str) -> String {
     };
     let name: String = name.chars().take(100).map(plain).collect();
     name.trim_start_matches('.').to_owned()
+}
+
+/// Groups in groups that a sweep looks into; nobody makes that many.
+const LEVELS_SWEPT: u32 = 8;
+
+/// Removes the groups that nothing runs in, the innermost first. The kernel refuses the others.
+fn remove_empty(folder: &Path, levels: u32) {
+    if levels > 0 {
+        for name in folders_in(folder) {
+            remove_empty(&folder.join(name), levels - 1);
+        }
+    }
+    let _ = fs::remove_dir(folder);
+}
+
+/// The folder with a lock on it, or nothing when somebody else's lock is in the way.
+fn locked(folder: &Path, how: FlockOperation) -> Option<OwnedFd> {
+    let folder = OwnedFd::from(fs::File::open(folder).ok()?);
+    flock(&folder, how).ok()?;
+    Some(folder)
 }
 
 fn folders_in(folder: &Path) -> Vec<String> {

@@ -64,8 +64,8 @@ mod tests {
         assert!(cgroups.existing().is_empty());
         clean_up(&others, &other_prefix);
         theirs.wait().unwrap();
-        // A folder that was swept away while its daemon lives is made anew.
-        cgroups.sweep();
+        // A folder that was taken away while its daemon lives is made anew.
+        others.remove();
         let group = others.create("web.2", &Limits::default()).unwrap();
         group.remove().unwrap();
         cgroups.remove();

@@ -1,6 +1,7 @@
 //! What a sandbox can reach: the internet and the host's resolvers, and nothing nearer.
 //!
-//! As root every sandbox gets a pair of devices and a firewall holds back what is private (`routed`). Not as root,
+//! Nearer is what is private, and what the host is directly attached to, whichever addresses that has. As root every
+//! sandbox gets a pair of devices and a firewall holds all that back (`routed`). Not as root,
 //! `pasta` carries its traffic, and rules inside its own namespace hold back the same (`relayed`). With neither it has
 //! its loopback only. IPv6 is off: a sandbox has no address of it besides `::1` that leads anywhere.
 

@@ -39,7 +39,7 @@ impl Cgroup {
             .all()
             .any(|it| it.parent().is_some_and(|it| !it.is_dir()));
         let make = |folder: &Path| {
-            // Another daemon may have swept our own folder away while it was empty.
+            // Another daemon may have swept our own folder away before it was locked.
             let parent = folder.parent().map_or(Ok(()), fs::create_dir_all);
             parent
                 .and_then(|()| fs::create_dir(folder))

@@ -362,3 +362,39 @@ fn all_groups_of_a_daemon_together_leave_room_for_the_server() {
         group.remove().unwrap();
     }
 }
+
+#[test]
+fn a_sweep_removes_the_groups_of_dead_servers_and_leaves_those_of_living_ones() {
+    if !is_root_or_skip("control groups") {
+        return;
+    }
+    for (layout, mounts) in layouts() {
+        let ours = Own::on(&mounts);
+        if *ours.0.kind() == Kind::Unified {
+            continue;
+        }
+        let (living, dead) = (Own::on(&mounts), Own::on(&mounts));
+        // Nothing runs in them yet, as in the middle of a launch.
+        let kept = living.0.create("web.1", &limits()).unwrap();
+        let folders: Vec<_> = dead.0.0.controllers.parents().map(Path::to_owned).collect();
+        // The end of a process closes what it holds.
+        drop(dead);
+        for folder in &folders {
+            fs::create_dir_all(folder.join("web.1.1/inner")).unwrap();
+        }
+        ours.0.sweep();
+        for folder in &folders {
+            assert!(!folder.exists(), "{layout}: {}", folder.display());
+        }
+        assert_eq!(living.0.existing().len(), 1, "{layout}");
+        for folder in living.0.0.controllers.parents() {
+            assert_eq!(
+                folders_in(folder).len(),
+                1,
+                "{layout}: {}",
+                folder.display()
+            );
+        }
+        kept.remove().unwrap();
+    }
+}

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::process::{Signal, pidfd_send_signal};
 
+use super::rights::OOM_SCORE;
 use crate::channel::Channel;
 use crate::protocol::{Birth, During, Refusal};
 use crate::spec::INSIDE_ID;
@@ -37,7 +38,7 @@ pub(super) fn bear(
     let Some((pid, handle)) = clone(cgroup).during("make its namespaces")? else {
         return Ok(Side::Child { to_server });
     };
-    match map_user(pid, order) {
+    match rank(pid, order).and_then(|()| map_user(pid, order)) {
         Ok(()) => Ok(Side::Parent { pid, handle }),
         Err(error) => {
             let _ = pidfd_send_signal(&handle, Signal::KILL);
@@ -84,6 +85,19 @@ fn clone(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<(u32, OwnedFd)>> {
         Ok(0) => Ok(None),
         // SAFETY: the kernel has put a new descriptor there, which nobody else knows.
         Ok(pid) => Ok(Some((pid, unsafe { OwnedFd::from_raw_fd(handle) }))),
+    }
+}
+
+/// Ranks the sandbox for when memory runs out. What root writes from outside is the lowest that anybody inside can
+/// choose from then on; init, which has no right over the host, could write a rank but set no bound.
+fn rank(pid: u32, order: Birth) -> io::Result<()> {
+    if !order.privileged {
+        return Ok(());
+    }
+    match fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE) {
+        // A root without the right over resources, as in some containers, that is ranked higher itself.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        written => written,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::spec::INSIDE_ID;
 
 /// When memory runs out, the kernel takes sandboxes before the server; within one it takes the largest program, which
 /// the init never is.
-const OOM_SCORE: &str = "500";
+pub(super) const OOM_SCORE: &str = "500";
 
 /// Ranks this process and what it starts. Must come while its files in `/proc` are its own still.
 pub(super) fn go_first_for_memory() -> io::Result<()> {

@@ -34,6 +34,19 @@ pub(super) fn v4_only(nets: &[(IpAddr, u8)]) -> Vec<Net> {
         .collect()
 }
 
+/// The same addresses in networks none of which lies within another.
+pub(super) fn merged(nets: &[Net]) -> Vec<Net> {
+    let mut kept: Vec<Net> = Vec::new();
+    let mut sorted = nets.to_vec();
+    sorted.sort_by_key(|(address, prefix)| (*prefix, *address));
+    for net in sorted {
+        if !kept.iter().any(|wide| contains(*wide, net.0)) {
+            kept.push(net);
+        }
+    }
+    kept
+}
+
 /// The address with the bits behind the prefix cleared.
 pub(super) fn network_of(address: Ipv4Addr, prefix: u8) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(address) & mask(prefix))

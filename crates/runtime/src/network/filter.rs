@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use super::addresses::{NOT_PUBLIC, Net};
+use super::addresses::{NOT_PUBLIC, Net, merged};
 use crate::host;
 
 /// How long an interactive `nft` may take to make the table; it does so within milliseconds.
@@ -27,6 +27,8 @@ pub(super) struct Filter<'a> {
     pub(super) range: Net,
     pub(super) resolvers: &'a [Ipv4Addr],
     pub(super) allowed: &'a [Net],
+    /// What apps do not reach besides what is not public.
+    pub(super) near: &'a [Net],
     /// Devices to the world that forward only because we asked for it: nobody else's packets may pass.
     pub(super) guarded: &'a [String],
 }
@@ -79,7 +81,7 @@ table inet {table} {{
         fib saddr . iif oif missing drop
         oifname "pilvi*" goto refuse
 {exceptions}
-        ip daddr {{ {not_public} }} goto refuse
+        ip daddr {{ {refused} }} goto refuse
         ct state new add @connections {{ ip saddr ct count over {CONNECTIONS_MAX} }} goto refuse
         accept
     }}
@@ -95,7 +97,7 @@ table inet {table} {{
     }}
 }}
 "#,
-            not_public = list(&NOT_PUBLIC),
+            refused = list(&[&NOT_PUBLIC, self.near].concat()),
             range = net(self.range),
         );
         text
@@ -130,25 +132,10 @@ table inet {table} {{
     }
 }
 
+/// `nft` refuses a list in which one network lies within another.
 fn list(nets: &[Net]) -> String {
     let nets: Vec<String> = merged(nets).into_iter().map(net).collect();
     nets.join(", ")
-}
-
-/// `nft` refuses a list in which one network lies within another.
-fn merged(nets: &[Net]) -> Vec<Net> {
-    let mut kept: Vec<Net> = Vec::new();
-    let mut sorted = nets.to_vec();
-    sorted.sort_by_key(|(address, prefix)| (*prefix, *address));
-    for net in sorted {
-        if !kept
-            .iter()
-            .any(|wide| super::addresses::contains(*wide, net.0))
-        {
-            kept.push(net);
-        }
-    }
-    kept
 }
 
 fn net((address, prefix): Net) -> String {
@@ -274,6 +261,11 @@ mod tests {
                 (Ipv4Addr::new(10, 1, 2, 0), 24),
                 (Ipv4Addr::new(10, 1, 2, 3), 32),
             ],
+            near: &[
+                (Ipv4Addr::new(45, 0, 0, 0), 24),
+                (Ipv4Addr::new(172, 17, 0, 0), 16),
+                (Ipv4Addr::new(45, 0, 0, 0), 24),
+            ],
             guarded: &["eth0".into()],
         }
         .text();
@@ -285,6 +277,10 @@ mod tests {
         let exception = leaving + text[leaving..].find("10.1.2.0/24").unwrap();
         assert!(exception < at("172.16.0.0/12"));
         assert!(!text.contains("10.1.2.3"), "{text}");
+        assert!(exception < at("45.0.0.0/24"));
+        // One list has no network twice, nor within another.
+        assert_eq!(text.matches("45.0.0.0/24").count(), 1);
+        assert!(!text.contains("172.17.0.0"), "{text}");
         assert!(text.contains("iifname { \"eth0\" } ct status != dnat drop"));
     }
 
@@ -296,6 +292,7 @@ mod tests {
             range: (Ipv4Addr::new(10, 213, 0, 0), 16),
             resolvers: &[],
             allowed: &[],
+            near: &[],
             guarded: &[],
         }
         .text();

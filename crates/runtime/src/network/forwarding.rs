@@ -29,6 +29,18 @@ pub(super) fn uplinks(others: impl Iterator<Item = Ipv4Addr>) -> Vec<String> {
     devices
 }
 
+/// The networks that this host is attached to, whose machines it reaches without a gateway. Loopback and the devices of
+/// sandboxes are left out, and so are networks that are wider than any real one: a tunnel that carries everything has
+/// a route to half of all addresses.
+pub(super) fn attached() -> Vec<Net> {
+    let routes = fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
+    let routes = routes.lines().skip(1).filter_map(Route::parse);
+    routes
+        .filter(Route::is_to_neighbours)
+        .map(|route| route.to)
+        .collect()
+}
+
 /// The first addresses of the pairs that devices of this host have already.
 pub(super) fn pairs() -> Vec<Ipv4Addr> {
     let routes = fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
@@ -39,10 +51,14 @@ pub(super) fn pairs() -> Vec<Ipv4Addr> {
         .collect()
 }
 
+/// The shortest prefix of a network that machines share.
+const WIDEST: u8 = 8;
+
 #[derive(Debug, PartialEq, Eq)]
 struct Route {
     device: String,
     to: Net,
+    has_gateway: bool,
 }
 
 impl Route {
@@ -55,12 +71,19 @@ impl Route {
             Some(Ipv4Addr::from(number.to_ne_bytes()))
         };
         let to = address(words.next()?)?;
-        let mask = address(words.nth(5)?)?;
+        let gateway = address(words.next()?)?;
+        let mask = address(words.nth(4)?)?;
         let prefix = u32::from(mask).leading_ones();
         Some(Self {
             device,
             to: (to, u8::try_from(prefix).ok()?),
+            has_gateway: !gateway.is_unspecified(),
         })
+    }
+
+    fn is_to_neighbours(&self) -> bool {
+        let is_ours = self.device == "lo" || self.device.starts_with("pilvi");
+        !is_ours && !self.has_gateway && self.to.1 >= WIDEST
     }
 }
 
@@ -97,11 +120,38 @@ mod tests {
         let expected = Route {
             device: "eth0".into(),
             to: (Ipv4Addr::new(192, 0, 2, 0), 24),
+            has_gateway: false,
         };
         if cfg!(target_endian = "little") {
             assert_eq!(Route::parse(line), Some(expected));
         }
         assert_eq!(Route::parse("eth0 zz"), None);
         assert_eq!(Route::parse(""), None);
+    }
+
+    #[test]
+    fn neighbours_are_behind_devices_of_the_host_and_no_gateway() {
+        let is_to_neighbours = |device: &str, to: Net, has_gateway| {
+            let device = device.to_owned();
+            Route {
+                device,
+                to,
+                has_gateway,
+            }
+            .is_to_neighbours()
+        };
+        let net = (Ipv4Addr::new(45, 0, 0, 0), 24);
+        assert!(is_to_neighbours("eth0", net, false));
+        assert!(is_to_neighbours("tun0", (net.0, 32), false));
+        assert!(!is_to_neighbours("eth0", net, true));
+        assert!(!is_to_neighbours("pilviab12-7", net, false));
+        // Tunnels that carry everything.
+        for everything in [0, 1] {
+            assert!(!is_to_neighbours(
+                "ppp0",
+                (Ipv4Addr::UNSPECIFIED, everything),
+                false
+            ));
+        }
     }
 }

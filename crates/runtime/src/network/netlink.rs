@@ -56,8 +56,10 @@ pub(super) struct Rule {
     /// Lower ones are looked at first.
     pub(super) priority: u32,
     pub(super) to: (Ipv4Addr, u8),
-    /// Only packets of this protocol and to this port.
-    pub(super) service: Option<(u8, u16)>,
+    /// Only packets of this protocol.
+    pub(super) protocol: Option<u8>,
+    /// Only packets to this port.
+    pub(super) port: Option<u16>,
     pub(super) verdict: Verdict,
 }
 
@@ -146,8 +148,10 @@ impl Batch {
         message.put(&0_u32.to_ne_bytes());
         message.attribute(1, &rule.to.0.octets());
         message.attribute(6, &rule.priority.to_ne_bytes());
-        if let Some((protocol, port)) = rule.service {
+        if let Some(protocol) = rule.protocol {
             message.attribute(22, &[protocol]);
+        }
+        if let Some(port) = rule.port {
             let [low, high] = port.to_ne_bytes();
             message.attribute(24, &[low, high, low, high]);
         }

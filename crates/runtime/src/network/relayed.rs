@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::addresses::{NOT_PUBLIC, Net, v4_only};
+use super::addresses::{NOT_PUBLIC, Net, merged, v4_only};
+use super::forwarding;
 use super::netlink::{Batch, Rule, Verdict};
 use super::resolvers::Resolvers;
 use crate::host;
@@ -24,11 +25,18 @@ const INSIDE: &str = "eth0";
 const PATIENCE: Duration = Duration::from_secs(5);
 const GLANCE: Duration = Duration::from_millis(2);
 
+/// The numbers of protocols.
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
 /// What every sandbox's `pasta` is told.
 #[derive(Debug)]
 pub(super) struct Relayed {
     resolvers: Vec<Ipv4Addr>,
     allowed: Vec<Net>,
+    /// The networks that the host was attached to at the start.
+    near: Vec<Net>,
     name: String,
 }
 
@@ -64,6 +72,7 @@ impl Relayed {
         Ok(Self {
             resolvers: resolvers.servers.clone(),
             allowed: v4_only(&settings.allowed),
+            near: forwarding::attached(),
             name: process_name(prefix),
         })
     }
@@ -79,27 +88,31 @@ impl Relayed {
     /// own address) is decided before any of them.
     pub(super) fn fence(&self) -> Vec<u8> {
         let mut batch = Batch::default();
-        let mut add = |priority, to, service, verdict| {
+        let mut add = |priority, to, protocol, port, verdict| {
             batch.add_rule(&Rule {
                 priority,
                 to,
-                service,
+                protocol,
+                port,
                 verdict,
             });
         };
         for server in &self.resolvers {
-            for protocol in [6, 17] {
-                add(100, (*server, 32), Some((protocol, 53)), Verdict::Pass);
+            for protocol in [TCP, UDP] {
+                add(100, (*server, 32), Some(protocol), Some(53), Verdict::Pass);
             }
         }
         for net in &self.allowed {
-            add(110, *net, None, Verdict::Pass);
+            add(110, *net, None, None, Verdict::Pass);
         }
-        for net in NOT_PUBLIC {
-            add(200, net, None, Verdict::Refuse);
-        }
-        for address in own_addresses() {
-            add(200, (address, 32), None, Verdict::Refuse);
+        let own = own_addresses().into_iter().map(|address| (address, 32));
+        let near = self.near.iter().copied().chain(own);
+        let refused: Vec<Net> = NOT_PUBLIC.into_iter().chain(near).collect();
+        for net in merged(&refused) {
+            // All that `pasta` carries. A rule for every protocol would refuse the route to a gateway in the network.
+            for protocol in [ICMP, TCP, UDP] {
+                add(200, net, Some(protocol), None, Verdict::Refuse);
+            }
         }
         batch.into_bytes()
     }

@@ -101,6 +101,7 @@ impl Routed {
             range,
             resolvers: &resolvers.servers,
             allowed: &allowed,
+            near: &forwarding::attached(),
             guarded: &guarded,
         };
         let text = filter.text();

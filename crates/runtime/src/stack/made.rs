@@ -392,11 +392,7 @@ fn recipe_names() -> String {
 }
 
 fn remove_tree(folder: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(folder) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failed(format!("remove {}", folder.display()))(error)),
-    }
+    crate::leftovers::remove_tree(folder).map_err(failed(format!("remove {}", folder.display())))
 }
 
 fn failed(step: impl Into<String>) -> impl FnOnce(io::Error) -> Error {

@@ -17,8 +17,9 @@ const THIS_TEST: &str = "network::tests::relayed::without_root_pasta_carries_the
 const ROLE: &str = "PILVI_TEST_ROLE";
 
 /// Each address, and whether a sandbox reaches it.
-const EXPECTED: [(&str, bool); 8] = [
+const EXPECTED: [(&str, bool); 9] = [
     (INTERNET, true),
+    (NEIGHBOUR, false),
     ("192.168.7.53:53", true),
     ("192.168.8.2:80", true),
     ("192.168.7.53:80", false),
