@@ -349,6 +349,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Exchange<'c, S> {
         let request_sent = self.request == Request::Sent;
         let client_stays = self.rules.keep_alive && self_delimited && request_sent;
         let rests = head.rests(self.rules.pool_idle_timeout);
+        let reusable = request_sent && asked.is_bodiless();
         head.write(
             self.back,
             To {
@@ -362,7 +363,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Exchange<'c, S> {
             reader: BodyReader::new(head.framing),
             passing,
             client_stays,
-            upstream_rests: rests.filter(|_| request_sent),
+            upstream_rests: rests.filter(|_| reusable),
         };
         let len = head.len;
         self.link.inbox.advance(len);

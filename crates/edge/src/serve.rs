@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::client::{Client, HEAD_READ_BYTES};
 use crate::edge::{After, Ends, Shared};
 use crate::exchange::{End, Exchange, Rules};
-use crate::framing::{BodyReader, Framing};
+use crate::framing::BodyReader;
 use crate::head::{Asked, Forwarding, HEADERS_MAX, RequestHead, Version};
 use crate::note::{Course, Note};
 use crate::reach::{Link, Unreached, Wish};
@@ -416,8 +416,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     /// Answers in the app's place. The connection goes on when nothing is left of the request.
     async fn tell(&mut self, trouble: Trouble, rules: Rules) -> Going {
         let asked = rules.asked;
-        let bodiless = asked.framing == Framing::Length(0);
-        let keep_alive = rules.keep_alive && bodiless && asked.version == Version::Http11;
+        let keep_alive =
+            rules.keep_alive && asked.is_bodiless() && asked.version == Version::Http11;
         let manner = Manner {
             html: asked.wants_html,
             keep_alive,

@@ -59,6 +59,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Arrival {
     }
 }
 
+/// Whom the requests of a connection reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Services and apps, by whatever name.
+    Everybody,
+    /// Pilvi's services alone, under the names that are theirs and under the address that was connected to. Programs
+    /// in sandboxes come with an address that says nothing, so an app would take one for the machine it runs on.
+    OwnNames,
+}
+
 /// Who is at the two ends of a connection: what all arrivals over it share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ends {
@@ -68,6 +78,7 @@ pub(crate) struct Ends {
     /// The port at which everybody else finds what is reached here, where that differs and the client may pass our
     /// addresses on: a program in a sandbox says a name without a port.
     pub(crate) public_port: Option<u16>,
+    pub(crate) scope: Scope,
 }
 
 impl Ends {
@@ -121,6 +132,7 @@ mod tests {
             peer: "10.0.0.9:50000".parse().unwrap(),
             local: "127.0.0.1:8080".parse().unwrap(),
             public_port: None,
+            scope: Scope::Everybody,
         }
     }
 

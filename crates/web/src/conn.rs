@@ -20,11 +20,11 @@ use pilvi_edge::After;
 use pilvi_model::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::arrival::Ends;
+use crate::arrival::{Ends, Scope};
 use crate::filter_io::{FilterIo, Next};
 use crate::head::{Fault, UpgradeHead};
 use crate::upgrade::Wire;
-use crate::{Door, Limits, Params, Permit, Refusal, Service, Stream, Upgrade};
+use crate::{Arrival, Door, Limits, Params, Permit, Refusal, Service, Stream, Upgrade};
 
 /// Serves HTTP/1 until the client leaves, is refused, or becomes a WebSocket, which takes the permit along.
 pub(crate) async fn serve_http1(
@@ -34,7 +34,11 @@ pub(crate) async fn serve_http1(
     ends: Ends,
     tasks: &TaskGroup,
 ) {
-    let filtered = |stream| FilterIo::new(stream, door.limits.clone()).except(door.apps.clone());
+    let apps = match ends.scope {
+        Scope::Everybody => door.apps.as_ref(),
+        Scope::OwnNames => None,
+    };
+    let filtered = |stream| FilterIo::new(stream, door.limits.clone()).except(apps.cloned());
     let mut io = filtered(stream);
     loop {
         let next = tokio::select! {
@@ -192,7 +196,25 @@ async fn answer(
         .authority()
         .map(|authority| authority.as_str());
     let arrival = ends.arrival(authority, request.headers());
-    Ok(door.call(request.map(Body::new), arrival).await)
+    let mut request = request.map(Body::new);
+    if let Some(refusal) = out_of_scope(&door, &arrival, ends)
+        && request.extensions().get::<Refusal>().is_none()
+    {
+        request.extensions_mut().insert(refusal);
+    }
+    Ok(door.call(request, arrival).await)
+}
+
+/// Why a request may not be asked where it came in, if so.
+fn out_of_scope(door: &Door, arrival: &Arrival, ends: Ends) -> Option<Refusal> {
+    let refused = ends.scope == Scope::OwnNames && !door.is_own(arrival);
+    refused.then(|| {
+        Refusal::new(
+            http::StatusCode::NOT_FOUND,
+            "inside a sandbox Pilvi answers only under its own names, such as that of its API; \
+             other apps cannot be reached from here",
+        )
+    })
 }
 
 /// Gives an upgrade to whoever takes WebSockets, or says why not.
@@ -206,7 +228,9 @@ async fn hand_over(door: &Door, wire: Wire, head: UpgradeHead, ends: Ends) {
         headers,
         wire,
     };
-    let fault = upgrade.fault().or_else(|| no_room(&upgrade, &door.limits));
+    let fault = out_of_scope(door, &upgrade.arrival, ends)
+        .or_else(|| upgrade.fault())
+        .or_else(|| no_room(&upgrade, &door.limits));
     match (fault, &door.sockets) {
         (Some(refusal), _) => upgrade.refuse(refusal).await,
         (None, Some(sockets)) => sockets.open(upgrade).await,

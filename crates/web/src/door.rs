@@ -24,7 +24,7 @@ use tracing::Instrument;
 use crate::apps::Apps;
 use crate::arrival::REQUEST_ID;
 use crate::body::{BodyBounds, too_large};
-use crate::dispatch::{one_spelling, service_for};
+use crate::dispatch::{one_spelling, service_for, without_port};
 use crate::site::Unclaimed;
 use crate::{Arrival, Hosts, Limits, Manners, Refusal, Service, Site, Sockets, Worded};
 
@@ -161,6 +161,12 @@ impl Door {
             Ok(Err(never)) => match never {},
             Err(panic) => Refusal::from(Error::internal(panic_message(&*panic))).into_response(),
         }
+    }
+
+    /// Whether a request is for Pilvi itself, by a name of a service or by the address that was connected to.
+    pub(crate) fn is_own(&self, arrival: &Arrival) -> bool {
+        let named = self.hosts.owner(&arrival.host).is_some();
+        named || without_port(&arrival.host) == arrival.local.ip().to_canonical().to_string()
     }
 
     pub(crate) fn manners(&self, service: Service) -> Arc<dyn Manners> {

@@ -28,7 +28,7 @@ mod site;
 mod stream;
 mod upgrade;
 
-pub use arrival::Arrival;
+pub use arrival::{Arrival, Scope};
 pub use authorization::{Scheme, bearer, has_authorization};
 pub use body::{Body, RawBody};
 pub use cors::Cors;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::arrival::Ends;
+use crate::arrival::{Ends, Scope};
 use crate::conn::{serve_http1, serve_http2};
 use crate::{Door, Permit, Stream};
 
@@ -30,6 +30,7 @@ struct Way {
     tls: Option<TlsAcceptor>,
     /// See [`Ends::public_port`].
     public_port: Option<u16>,
+    scope: Scope,
 }
 
 impl Door {
@@ -44,6 +45,7 @@ impl Door {
         let way = Way {
             tls: tls.map(TlsAcceptor::from),
             public_port: None,
+            scope: Scope::Everybody,
         };
         let mut exhausted = false;
         loop {
@@ -72,17 +74,19 @@ impl Door {
     }
 
     /// Serves a connection that was accepted elsewhere, as a task of the group. `public_port` is where everybody else
-    /// finds what is reached here.
+    /// finds what is reached here, `scope` what that is.
     pub async fn take(
         self: &Arc<Self>,
         stream: TcpStream,
         tls: Option<Arc<rustls::ServerConfig>>,
         public_port: u16,
+        scope: Scope,
         tasks: &TaskGroup,
     ) {
         let way = Way {
             tls: tls.map(TlsAcceptor::from),
             public_port: Some(public_port),
+            scope,
         };
         self.admit(stream, way, tasks).await;
     }
@@ -152,9 +156,14 @@ impl Door {
         tasks: &TaskGroup,
     ) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let Way { tls, public_port } = way;
+        let Way {
+            tls,
+            public_port,
+            scope,
+        } = way;
         let ends = Ends {
             public_port,
+            scope,
             secure: tls.is_some(),
             peer: stream.peer_addr()?,
             local: stream.local_addr()?,

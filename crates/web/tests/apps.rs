@@ -8,14 +8,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use common::{House, Wire, services};
+use common::{House, Wire, services_at};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pilvi_base::{Clock, TaskGroup};
 use pilvi_edge::{Absence, BoxFuture, Edge, Journal, Route, RouterEvent, Settings, Upstream};
-use pilvi_web::Limits;
 use pilvi_web::ca::LocalCa;
+use pilvi_web::{Door, Hosts, Limits, Scope};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
@@ -96,8 +96,54 @@ struct World {
 
 impl World {
     async fn open(secure: bool) -> Self {
+        let (door, tls, tasks, ca, folder) = Self::prepare(secure, Hosts::shared()).await;
+        Self {
+            house: House::behind(door, tls, tasks).await,
+            ca,
+            _folder: folder,
+        }
+    }
+
+    /// As a program in a sandbox finds it: Pilvi's services have names of their own, and only they answer.
+    async fn inside(secure: bool) -> Self {
+        let hosts = Hosts::of_domain("localhost", "eu-1");
+        let (door, tls, tasks, ca, folder) = Self::prepare(secure, hosts).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let group = tasks.clone();
+        tasks.spawn("listener", async move {
+            loop {
+                let (stream, _) = tokio::select! {
+                    accepted = listener.accept() => accepted.unwrap(),
+                    () = group.stopping() => return,
+                };
+                door.take(stream, tls.clone(), 8080, Scope::OwnNames, &group)
+                    .await;
+            }
+        });
+        Self {
+            house: House { address, tasks },
+            ca,
+            _folder: folder,
+        }
+    }
+
+    async fn prepare(
+        secure: bool,
+        hosts: Hosts,
+    ) -> (
+        Arc<Door>,
+        Option<Arc<rustls::ServerConfig>>,
+        TaskGroup,
+        Arc<LocalCa>,
+        tempfile::TempDir,
+    ) {
         let tasks = TaskGroup::new();
-        let edge = Edge::new(Settings::default(), Arc::new(Silent), tasks.clone());
+        let settings = Settings {
+            reserved: hosts.names(),
+            ..Settings::default()
+        };
+        let edge = Edge::new(settings, Arc::new(Silent), tasks.clone());
         edge.publish(Route {
             app: "app".to_owned(),
             hosts: vec!["app.localhost".to_owned(), "www.example.org".to_owned()],
@@ -108,12 +154,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let ca = Arc::new(LocalCa::open_or_make(folder.path(), &Clock::system()).unwrap());
         let tls = secure.then(|| ca.server_config_for(&[], &[], Some(edge.clone())).unwrap());
-        let door = Arc::new(services(Limits::default()).apps(edge));
-        Self {
-            house: House::behind(door, tls, tasks).await,
-            ca,
-            _folder: folder,
-        }
+        let door = Arc::new(services_at(hosts, Limits::default()).apps(edge));
+        (door, tls, tasks, ca, folder)
     }
 
     async fn connect(
@@ -181,16 +223,94 @@ async fn one_connection_may_ask_apps_and_services_in_turn() {
     assert!(wire.reply().await.body.starts_with("GET /b "));
 }
 
+/// Hosts that are not answered from inside a sandbox, however they are spelled.
+const OTHERS: [&str; 6] = [
+    "app.localhost",
+    "APP.localhost.:80",
+    "www.example.org",
+    "nobody.localhost",
+    "elsewhere.example.org",
+    "10.0.0.1",
+];
+
+#[tokio::test]
+async fn inside_a_sandbox_only_our_own_names_answer() {
+    let world = World::inside(false).await;
+    let mut wire = world.house.connect().await;
+    let literal = world.house.address.to_string();
+    for host in ["api.localhost", "API.localhost:80", "127.0.0.1", &literal] {
+        wire.send(get(host, "/v1/user")).await;
+        assert_eq!(wire.reply().await.status, 200, "{host}");
+    }
+    for host in OTHERS {
+        wire.send(get(host, "/v1/user")).await;
+        let reply = wire.reply().await;
+        assert_eq!(reply.status, 404, "{host}");
+        let told = &reply.body;
+        assert!(told.contains("only under its own names"), "{told}");
+    }
+    // A whole address as target says it as well, whatever `Host` says.
+    for (target, host, status) in [
+        ("http://app.localhost/v1/user", "api.localhost", 404),
+        ("http://api.localhost/v1/user", "app.localhost", 200),
+    ] {
+        wire.send(get(host, target)).await;
+        assert_eq!(wire.reply().await.status, status, "{target}");
+    }
+    let reply = world.house.ask("GET /v1/user HTTP/1.0\r\n\r\n").await;
+    assert!(
+        reply.starts_with("HTTP/1.1 200 ") || reply.starts_with("HTTP/1.0 200 "),
+        "{reply}"
+    );
+}
+
+#[tokio::test]
+async fn inside_a_sandbox_only_our_own_names_take_sockets() {
+    let world = World::inside(false).await;
+    for host in OTHERS {
+        let reply = world.house.ask(upgrade(host)).await;
+        assert!(reply.starts_with("HTTP/1.1 404 "), "{host}: {reply}");
+        assert!(reply.contains("only under its own names"), "{reply}");
+    }
+    let mut wire = world.house.connect().await;
+    wire.send(upgrade("mws-eu-1.localhost") + "ahead").await;
+    wire.until("/?token=x|ahead|").await;
+}
+
+#[tokio::test]
+async fn inside_a_sandbox_only_our_own_names_answer_over_http_2() {
+    let world = World::inside(true).await;
+    let ca = world.ca.certificate_pem();
+    let stream = world.connect("api.localhost", &["h2"], ca).await.unwrap();
+    let (mut send, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let client = TaskGroup::new();
+    client.spawn("client", async move { drop(connection.await) });
+    let mut ask = async |host: &str| {
+        let request = Request::get(format!("https://{host}/v1/user"));
+        let request = request.body(Body::empty()).unwrap();
+        send.send_request(request).await.unwrap().status()
+    };
+    assert_eq!(ask("api.localhost").await, StatusCode::OK);
+    for host in OTHERS {
+        assert_eq!(ask(host).await, StatusCode::NOT_FOUND, "{host}");
+    }
+    assert_eq!(ask("api.localhost").await, StatusCode::OK);
+}
+
+fn upgrade(host: &str) -> String {
+    get(host, "/?token=x").replace(
+        "\r\n\r\n",
+        "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    )
+}
+
 #[tokio::test]
 async fn an_upgrade_goes_where_its_host_is() {
     let world = World::open(false).await;
-    let upgrade = |host: &str| {
-        get(host, "/?token=x").replace(
-            "\r\n\r\n",
-            "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-        )
-    };
     let mut wire = world.house.connect().await;
     wire.send(get("h", "/v1/user")).await;
     wire.reply().await;

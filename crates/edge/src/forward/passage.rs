@@ -212,7 +212,8 @@ where
                 Framing::Length(length) => Some(length),
                 _ => None,
             };
-            self.rests = head.rests(self.edge.settings.pool_idle_timeout);
+            let rests = head.rests(self.edge.settings.pool_idle_timeout);
+            self.rests = rests.filter(|_| self.asked.is_bodiless());
             self.course.status = head.status;
             link.inbox.advance(len);
             return Ok(Some(parts));

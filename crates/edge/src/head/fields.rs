@@ -17,7 +17,8 @@ pub(super) enum Field {
     Te,
     TransferEncoding,
     Upgrade,
-    /// About one connection, or ours to set: it ends here.
+    /// About one connection, or ours to say: it ends here. What we do not say ourselves, such as `Forwarded`, nobody
+    /// may say in our place: an app that finds it behind a proxy believes it.
     Dropped,
 }
 
@@ -30,13 +31,15 @@ impl Field {
             6 if is("accept") => Self::Accept,
             6 if is("expect") => Self::Expect,
             7 if is("upgrade") => Self::Upgrade,
+            9 if is("forwarded") || is("x-real-ip") => Self::Dropped,
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::KeepAlive,
             12 if is("x-request-id") => Self::RequestId,
             14 if is("content-length") => Self::ContentLength,
             14 if is("http2-settings") => Self::Dropped,
             15 if is("x-forwarded-for") => Self::ForwardedFor,
-            16 if is("x-forwarded-port") || is("proxy-connection") => Self::Dropped,
+            16 if is("x-forwarded-host") || is("x-forwarded-port") => Self::Dropped,
+            16 if is("proxy-connection") => Self::Dropped,
             17 if is("transfer-encoding") => Self::TransferEncoding,
             17 if is("x-forwarded-proto") => Self::Dropped,
             18 if is("proxy-authenticate") => Self::Dropped,

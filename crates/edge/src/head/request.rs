@@ -63,6 +63,15 @@ pub struct Asked {
     pub wants_html: bool,
 }
 
+impl Asked {
+    /// Nothing comes behind the head. After anything else a connection to an app serves nobody any more: neither the
+    /// response nor the acknowledged bytes say that the app has read the body, and one that has not takes what is left
+    /// of it for the beginning of the next request.
+    pub(crate) fn is_bodiless(&self) -> bool {
+        self.framing == Framing::Length(0)
+    }
+}
+
 /// What a request gets on its way.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarding<'a> {

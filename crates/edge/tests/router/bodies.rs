@@ -120,6 +120,73 @@ async fn an_app_may_answer_before_it_has_read_everything() {
     assert_eq!(body, b"no!");
 }
 
+/// An app that answers every head with that head, and leaves bodies where they are.
+async fn careless(world: &World) -> Arc<App> {
+    let app = App::start(&world.tasks, "web.1", |mut wire| async move {
+        while let Some(head) = wire.head().await {
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", head.len());
+            wire.send(answer + &head).await;
+        }
+    })
+    .await;
+    world.run(&app);
+    app
+}
+
+#[tokio::test]
+async fn what_an_app_leaves_of_a_body_is_nobodys_request() {
+    let world = World::default().await;
+    careless(&world).await;
+    let stolen = "GET /stolen HTTP/1.1\r\nX-Ignored: x";
+    let length = stolen.len();
+    for (framing, body) in [
+        (format!("Content-Length: {length}"), stolen.to_owned()),
+        (
+            "Transfer-Encoding: chunked".to_owned(),
+            format!("{length:x}\r\n{stolen}\r\n0\r\n\r\n"),
+        ),
+    ] {
+        let (mut outsider, mut other) = (world.connect().await, world.connect().await);
+        outsider
+            .send(format!(
+                "POST / HTTP/1.1\r\nHost: {HOST}\r\n{framing}\r\n\r\n{body}"
+            ))
+            .await;
+        let (_, seen) = outsider.response().await;
+        assert!(seen.starts_with(b"POST / "));
+        for client in [&mut other, &mut outsider] {
+            client.send(get("/mine")).await;
+            let (_, seen) = client.response().await;
+            let seen = String::from_utf8(seen).unwrap();
+            assert!(seen.starts_with("GET /mine HTTP/1.1\r\n"), "{seen}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_carried_no_body_is_used_again() {
+    let world = World::default().await;
+    let app = careless(&world).await;
+    let mut client = world.connect().await;
+    for head in ["GET / HTTP/1.1", "POST / HTTP/1.1\r\nContent-Length: 0"] {
+        for _ in 0..2 {
+            client.send(format!("{head}\r\nHost: {HOST}\r\n\r\n")).await;
+            client.response().await;
+        }
+    }
+    assert_eq!(app.dials.load(Ordering::SeqCst), 1);
+    client
+        .send(format!(
+            "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 1\r\n\r\nx"
+        ))
+        .await;
+    client.response().await;
+    eventually("the connection that carried a body is closed", || {
+        app.open.load(Ordering::SeqCst) == 0
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_app_that_closes_while_the_body_comes_is_still_heard() {
     let world = World::default().await;

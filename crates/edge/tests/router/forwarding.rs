@@ -22,7 +22,9 @@ async fn a_head_goes_on_with_what_the_app_needs_to_know() {
     let request = "GET /a%20b?c=\"d\" HTTP/1.1\r\nhost: App.localhost:8080\r\nAccept: */*\r\nX-Request-Id: abc-123\r\n\
          X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 443\r\nCookie: a=b\r\n\
          Connection: close, X-Drop\r\nX-Drop: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Authorization: x\r\n\
-         X_Forwarded_For: 6.6.6.6\r\nContent_Length: 7\r\nx_own: stays\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n";
+         Forwarded: for=6.6.6.6\r\nX-Forwarded-Host: evil\r\nX-Real-IP: 6.6.6.6\r\nx_real_ip: 6.6.6.6\r\n\
+         X_Forwarded_For: 6.6.6.6\r\nX_Forwarded_Host: evil\r\nContent_Length: 7\r\nx_own: stays\r\n\
+         Upgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n";
     assert_eq!(
         seen(&world.ask(request).await),
         "GET /a%20b?c=\"d\" HTTP/1.1\nHost: App.localhost:8080\nAccept: */*\nCookie: a=b\nx_own: stays\n\

@@ -17,7 +17,7 @@ use pilvi_base::TaskGroup;
 use pilvi_edge::Ends;
 
 use crate::apps::App;
-use crate::world::{HOST, World, eventually};
+use crate::world::{HOST, PATIENCE, World, eventually};
 
 type Payload = BoxBody<Bytes, Infallible>;
 
@@ -80,6 +80,9 @@ async fn a_request_becomes_http_1_1() {
         let asked = request("GET", "/a?b")
             .header("cookie", "a=1")
             .header("cookie", "b=2")
+            .header("forwarded", "for=6.6.6.6")
+            .header("x-forwarded-host", "evil")
+            .header("x-real-ip", "6.6.6.6")
             .header("x-request-id", "id-1");
         let response = client
             .send_request(asked.body(none()).unwrap())
@@ -102,6 +105,33 @@ async fn a_request_becomes_http_1_1() {
         seen.contains("Content-Length: 2\r\n") && seen.ends_with("\r\n\r\nhi"),
         "{seen}"
     );
+}
+
+#[tokio::test]
+async fn what_an_app_leaves_of_a_body_is_nobodys_request() {
+    let world = World::default().await;
+    let app = App::start(&world.tasks, "web.1", |mut wire| async move {
+        while let Some(head) = wire.head().await {
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", head.len());
+            wire.send(answer + &head).await;
+        }
+    })
+    .await;
+    world.run(&app);
+    let stolen = "GET /stolen HTTP/1.1\r\nX-Ignored: x";
+    for length in [Some(stolen.len()), None] {
+        let mut asked = request("POST", "/");
+        if let Some(length) = length {
+            asked = asked.header("content-length", length);
+        }
+        let post = asked.body(Full::from(stolen).boxed()).unwrap();
+        let get = request("GET", "/mine").body(none()).unwrap();
+        for (request, line) in [(post, "POST / "), (get, "GET /mine ")] {
+            let response = client(&world).await.send_request(request).await.unwrap();
+            let seen = text(response).await;
+            assert!(seen.starts_with(line), "{seen}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -188,6 +218,25 @@ async fn errors_and_refusals_have_their_pages() {
         StatusCode::BAD_GATEWAY,
         "the connection goes on"
     );
+}
+
+/// The stream is reset (RFC 9113 §8.1.1), by h2 and before the router knows; the others go on.
+#[tokio::test]
+async fn a_body_of_another_length_than_announced_ends_its_stream_alone() {
+    let world = World::default().await;
+    App::echoing(&world).await;
+    let mut client = client(&world).await;
+    for announced in [1, 5] {
+        let asked = request("POST", "/").header("content-length", announced);
+        let asked = asked.body(Frames([Frame::data(Bytes::from("two"))].into()).boxed());
+        let answer = client.send_request(asked.unwrap());
+        let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap();
+        let reset = format!("{:?}", answer.unwrap_err());
+        assert!(reset.contains("PROTOCOL_ERROR, Remote"), "{reset}");
+        let get = request("GET", "/").body(none()).unwrap();
+        let response = client.send_request(get).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pilvi_edge::Settings;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::apps::App;
@@ -122,6 +122,40 @@ async fn an_app_that_goes_takes_its_sockets_along() {
     client.send("x").await;
     client.stream.shutdown().await.unwrap();
     assert_eq!(client.rest().await, "");
+}
+
+/// However a process ends, its clients are told so at once and in order, and not by a reset.
+#[tokio::test]
+async fn the_sockets_of_a_process_that_ends_are_closed_properly() {
+    let world = World::default().await;
+    for abruptly in [false, true] {
+        let app = App::start(&world.tasks, "web.1", move |mut wire| async move {
+            wire.head().await;
+            wire.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+                .await;
+            wire.more().await;
+            if abruptly {
+                // What is left unread when a socket is closed makes a reset of its end.
+                while wire.stream.try_read(&mut [0; 1]).is_err() {
+                    wire.stream.readable().await.unwrap();
+                }
+            }
+        })
+        .await;
+        world.publish(&[app]);
+        let mut client = world.connect().await;
+        client.send(upgrade()).await;
+        client.until("\r\n\r\n").await;
+        client.send("end").await;
+        if abruptly {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            client.send("more").await;
+        }
+        let mut rest = Vec::new();
+        let read = client.stream.read_to_end(&mut rest);
+        let read = tokio::time::timeout(PATIENCE, read).await.unwrap();
+        assert_eq!(read.unwrap(), 0);
+    }
 }
 
 #[tokio::test]

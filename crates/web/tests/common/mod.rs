@@ -145,8 +145,13 @@ pub(crate) fn door(limits: Limits) -> Arc<Door> {
 
 /// The same, to which more can be added.
 pub(crate) fn services(limits: Limits) -> Door {
+    services_at(Hosts::shared(), limits)
+}
+
+/// The same, where some hosts belong to one service each.
+pub(crate) fn services_at(hosts: Hosts, limits: Limits) -> Door {
     let site = |router: Router, manners: Arc<dyn Manners>| Site { router, manners };
-    Door::new(Hosts::shared(), limits)
+    Door::new(hosts, limits)
         .site(Service::Eds, site(eds(), Arc::new(EdsManners)))
         .site(Service::Mws, site(mws(), Arc::new(MwsManners)))
         .site(
