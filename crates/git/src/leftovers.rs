@@ -53,12 +53,15 @@ fn clear_repository(repository: &Path) -> io::Result<()> {
 }
 
 fn remove_locks(folder: &Path) -> io::Result<()> {
-    for name in names_in(folder)? {
-        let path = folder.join(&name);
-        if path.is_dir() {
-            remove_locks(&path)?;
-        } else if name.ends_with(".lock") {
-            fs::remove_file(path)?;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for name in names_in(&folder)? {
+            let path = folder.join(&name);
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(".lock") {
+                fs::remove_file(path)?;
+            }
         }
     }
     Ok(())

@@ -8,6 +8,9 @@ const DEPLOY_BRANCHES: [&str; 2] = ["master", "main"];
 /// Names that are listed in one line.
 const NAMED_MAX: usize = 5;
 
+/// The longest name of a branch or tag. It becomes a path of folders in folders, which later walks have to get through.
+const NAME_BYTES_MAX: usize = 1000;
+
 /// What the repository says about a push.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
@@ -83,6 +86,11 @@ pub(crate) fn judge(updates: &[Update], known: &Known) -> Result<Ruling, Rejecte
 
 fn refuse(updates: &[Update], known: &Known) -> Result<(), Rejected> {
     for update in updates {
+        if update.new.is_some() && update.name.len() > NAME_BYTES_MAX {
+            return Err(Rejected(format!(
+                "A branch or tag has a name of more than {NAME_BYTES_MAX} bytes. Give it a shorter one."
+            )));
+        }
         if !update.name.starts_with("refs/heads/") && !update.name.starts_with("refs/tags/") {
             return Err(Rejected(format!(
                 "Only branches and tags can be pushed here, and {} is neither. Leave it out of the push.",
@@ -235,6 +243,16 @@ mod tests {
         assert!(ruling.deploy.is_some());
         let note = "The history of master is replaced by the one that is pushed.";
         assert_eq!(ruling.notes, [note]);
+    }
+
+    #[test]
+    fn a_name_of_folders_without_end_is_refused_and_can_be_deleted() {
+        let name = format!("refs/heads/{}a", "a/".repeat(600));
+        let rejected = judge(&[update(&name, None, Some(A))], &known()).unwrap_err();
+        assert!(rejected.0.contains("1000 bytes"), "{rejected:?}");
+        assert!(!rejected.0.contains("a/a/a"), "{rejected:?}");
+        judged(&[update(&name, Some(A), None)]);
+        judged(&[update(&name[..1000], None, Some(A))]);
     }
 
     #[test]
