@@ -18,7 +18,7 @@ pub use app_users::{AppUser, AppUsers, Asking};
 pub use completion::complete;
 pub use directory::Directory;
 pub use egress::Egress;
-pub use identity::{Identity, Principal};
+pub use identity::{Identity, Principal, role_too_low};
 pub use mail::{Mail, Mailer};
 pub use passwords::Passwords;
 pub use provisioner::{Provisioner, Provisioning};

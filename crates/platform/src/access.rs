@@ -2,18 +2,21 @@
 //!
 //! | bearer of | its own account and instances | everything else |
 //! | --- | --- | --- |
-//! | a personal access token | all, in every account the person is a member of | not found |
+//! | a personal access token | what the role allows, in every account the person is a member of | not found |
 //! | an account token | reading | not found, or forbidden where no id is named |
 //! | an instance's security token | forbidden | forbidden |
+//!
+//! An owner may all. A developer may all but delete the account. A viewer reads, but no security token of an instance
+//! (`design.md` §8), and has an account token of their own, which opens no more than they may.
 //!
 //! An id that belongs to somebody else is answered like one that does not exist, so that nobody learns of it.
 
 use std::sync::Arc;
 
 use pilvi_base::Secret;
-use pilvi_core::Principal;
+use pilvi_core::{Principal, role_too_low};
 use pilvi_model::{AccountId, Error, Instance, PersonId, Result};
-use pilvi_store::platform::Account;
+use pilvi_store::platform::{Account, Role};
 
 use crate::Platform;
 
@@ -21,7 +24,7 @@ use crate::Platform;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     Person(PersonId),
-    /// The bearer of an account token, who reads.
+    /// The bearer of an account token, who reads, as every role may.
     Account(AccountId),
 }
 
@@ -53,7 +56,7 @@ impl Platform {
         })?;
         match self.identity.authenticate(&token).await? {
             Some(Principal::Person(person)) => Ok(Caller::Person(person)),
-            Some(Principal::Account(account)) => Ok(Caller::Account(account)),
+            Some(Principal::Account { id, .. }) => Ok(Caller::Account(id)),
             Some(Principal::Instance { .. }) => Err(Error::forbidden(
                 "this is the security token of an instance; use a personal access token",
             )),
@@ -71,10 +74,15 @@ impl Platform {
         found.ok_or_else(no_such_account)
     }
 
-    /// The account, if the caller may change it.
-    pub(crate) async fn get_own_account(&self, caller: &Caller, id: AccountId) -> Result<Account> {
+    /// The account, if the caller is at least a `needed` in it.
+    pub(crate) async fn get_account_as(
+        &self,
+        needed: Role,
+        caller: &Caller,
+        id: AccountId,
+    ) -> Result<Account> {
         let account = self.get_account(caller, id).await?;
-        caller.person()?;
+        self.check_role(needed, caller, id).await?;
         Ok(account)
     }
 
@@ -93,8 +101,29 @@ impl Platform {
         id: &str,
     ) -> Result<Arc<Instance>> {
         let instance = self.get_instance(caller, id).await?;
-        caller.person()?;
+        self.check_role(Role::Developer, caller, instance.account)
+            .await?;
         Ok(instance)
+    }
+
+    /// Refuses a caller who sees the account and is less than `needed` in it.
+    pub(crate) async fn check_role(
+        &self,
+        needed: Role,
+        caller: &Caller,
+        account: AccountId,
+    ) -> Result<()> {
+        let role = self.store.find_role(account, caller.person()?).await?;
+        let role = role.ok_or_else(no_such_account)?;
+        let is_enough = match needed {
+            Role::Viewer => true,
+            Role::Developer => role.may_change(),
+            Role::Owner => role == Role::Owner,
+        };
+        match is_enough {
+            true => Ok(()),
+            false => Err(role_too_low(needed)),
+        }
     }
 
     pub(crate) async fn can_see(&self, caller: &Caller, account: AccountId) -> Result<bool> {

@@ -1,7 +1,7 @@
 //! Accounts: what clients call clouds.
 
 use pilvi_model::{AccountId, PersonId, Result};
-use pilvi_store::platform::Account;
+use pilvi_store::platform::{Account, Role};
 
 use crate::access::no_such_account;
 use crate::drafts::Faults;
@@ -22,7 +22,7 @@ impl Platform {
 
     /// Deletes an account, which must be empty.
     pub async fn remove_account(&self, caller: &Caller, id: AccountId) -> Result<()> {
-        self.get_own_account(caller, id).await?;
+        self.get_account_as(Role::Owner, caller, id).await?;
         match self.store.delete_account(id).await? {
             true => Ok(()),
             false => Err(no_such_account()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pilvi_core::{Provisioner, complete};
 use pilvi_model::{AccountId, Error, Instance, Provider, Result};
-use pilvi_store::platform::{Account, InstanceChange};
+use pilvi_store::platform::{Account, InstanceChange, Role};
 use serde_json::{Map, Value};
 
 use crate::access::no_such_instance;
@@ -23,7 +23,9 @@ impl Platform {
         account: AccountId,
         draft: InstanceDraft,
     ) -> Result<Instance> {
-        let account = self.get_own_account(caller, account).await?;
+        let account = self
+            .get_account_as(Role::Developer, caller, account)
+            .await?;
         let (provisioner, instance) = self.plan_instance(&account, draft)?;
         let platform = self.clone();
         complete(&self.tasks, "create an instance", async move {
@@ -62,9 +64,11 @@ impl Platform {
     pub async fn remove_instance(&self, caller: &Caller, id: &str) -> Result<()> {
         let account = self.store.find_instance_account(id).await?;
         match account {
-            Some(account) if self.can_see(caller, account).await? => caller.person()?,
+            Some(account) if self.can_see(caller, account).await? => {
+                self.check_role(Role::Developer, caller, account).await?;
+            }
             _ => return Err(no_such_instance()),
-        };
+        }
         let (platform, id) = (self.clone(), id.to_owned());
         complete(&self.tasks, "remove an instance", async move {
             platform.clear_away(&id).await

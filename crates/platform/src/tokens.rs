@@ -8,7 +8,7 @@
 use pilvi_base::Secret;
 use pilvi_base::secret::{random_bytes, random_hex};
 use pilvi_model::{AccountId, Error, PersonId, Result};
-use pilvi_store::platform::{Holder, NewToken, Token};
+use pilvi_store::platform::{Holder, NewToken, Role, Token};
 
 use crate::access::no_such_account;
 use crate::drafts::Faults;
@@ -104,7 +104,7 @@ impl Platform {
         account: AccountId,
         id: i64,
     ) -> Result<()> {
-        self.get_own_account(caller, account).await?;
+        self.get_account_as(Role::Viewer, caller, account).await?;
         let person = caller.person()?;
         self.remove_token(Holder::Member { account, person }, id)
             .await

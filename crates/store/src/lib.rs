@@ -35,6 +35,7 @@ pub struct Store {
     folder: Arc<Folder>,
     pub(crate) platform: Database,
     pub(crate) known_holders: Arc<platform::KnownHolders>,
+    pub(crate) known_roles: Arc<platform::KnownRoles>,
 }
 
 struct Folder {
@@ -73,6 +74,7 @@ impl Store {
             }),
             platform,
             known_holders: Arc::default(),
+            known_roles: Arc::default(),
         })
     }
 

@@ -18,6 +18,7 @@ use pilvi_base::{Clock, Keyring, TaskGroup};
 use pilvi_core::{Directory, Identity, Provisioner, Provisioning};
 use pilvi_model::{AccountId, Error, Instance, PersonId, Provider, RequestId, Result};
 use pilvi_store::Store;
+use pilvi_store::platform::Role;
 use pilvi_web::{Arrival, Door, Hosts, Service};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -186,6 +187,7 @@ impl World {
             .await
             .unwrap();
         Neighbour {
+            person,
             account,
             instance: instance.id,
             token: token.secret.expose().to_owned(),
@@ -194,7 +196,35 @@ impl World {
     }
 }
 
+impl World {
+    /// Another member of the operator's account: a personal access token and the account token of their own.
+    async fn add_member(&self, role: Role) -> (String, String) {
+        let person = self
+            .platform
+            .create_person(format!("{role:?}@localhost"), "M".into());
+        let person = person.await.unwrap();
+        self.store
+            .insert_member(self.account, person, role)
+            .await
+            .unwrap();
+        let token = self
+            .platform
+            .create_person_token(person, None)
+            .await
+            .unwrap();
+        let caller = Caller::Person(person);
+        let (account_token, _) = self
+            .platform
+            .create_account_token(&caller, self.account)
+            .await
+            .unwrap();
+        let expose = |token: crate::IssuedToken| token.secret.expose().to_owned();
+        (expose(token), expose(account_token))
+    }
+}
+
 struct Neighbour {
+    person: PersonId,
     account: AccountId,
     instance: String,
     token: String,

@@ -168,7 +168,13 @@ async fn members_have_account_tokens_of_their_own() {
         .authenticate(&Secret::new(theirs))
         .await
         .unwrap();
-    assert_eq!(holder, Some(Principal::Account(neighbour.account)));
+    assert_eq!(
+        holder,
+        Some(Principal::Account {
+            id: neighbour.account,
+            person: neighbour.person
+        })
+    );
 }
 
 #[tokio::test]

@@ -4,7 +4,15 @@ use axum::body::Body;
 use http::Request;
 use serde_json::{Value, json};
 
+use pilvi_base::Secret;
+use pilvi_store::platform::Role;
+
 use super::{World, error};
+
+const DEVELOPERS_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH4A6gb3m/D8UwcAsXQZxAEUROYiJOd0SiWTu6lLlAJT";
+const VIEWERS_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN0yWVUC7f7WLbZPSaPXiW0vyR2OssAJaXJAFzBIfjzO";
 
 /// What a route needs of its caller, by the ids in its path.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,7 +25,11 @@ enum Needs {
     Person,
     /// To read the account or instance in the path.
     Reader,
-    /// To change the account or instance in the path.
+    /// To be a member of the account in the path: it is about what is the member's own.
+    Member,
+    /// To change the account or instance in the path, or to read what opens it.
+    Developer,
+    /// To own the account in the path.
     Owner,
 }
 
@@ -33,24 +45,28 @@ const ROUTES: [(&str, &str, Needs); 24] = [
     ("POST", "/v1/accounts", Needs::Person),
     ("GET", "/v1/accounts/{id}", Needs::Reader),
     ("DELETE", "/v1/accounts/{id}", Needs::Owner),
-    ("GET", "/v1/accounts/{id}/authorizations", Needs::Owner),
-    ("POST", "/v1/accounts/{id}/authorizations", Needs::Owner),
+    ("GET", "/v1/accounts/{id}/authorizations", Needs::Member),
+    ("POST", "/v1/accounts/{id}/authorizations", Needs::Member),
     (
         "DELETE",
         "/v1/accounts/{id}/authorizations/{token}",
-        Needs::Owner,
+        Needs::Member,
     ),
     ("GET", "/v1/accounts/{id}/instances", Needs::Reader),
-    ("POST", "/v1/accounts/{id}/instances", Needs::Owner),
+    ("POST", "/v1/accounts/{id}/instances", Needs::Developer),
     ("GET", "/v1/instances/{id}", Needs::Reader),
-    ("PUT", "/v1/instances/{id}", Needs::Owner),
-    ("DELETE", "/v1/instances/{id}", Needs::Owner),
-    ("GET", "/v1/instances/{id}/authorizations", Needs::Owner),
-    ("POST", "/v1/instances/{id}/authorizations", Needs::Owner),
+    ("PUT", "/v1/instances/{id}", Needs::Developer),
+    ("DELETE", "/v1/instances/{id}", Needs::Developer),
+    ("GET", "/v1/instances/{id}/authorizations", Needs::Developer),
+    (
+        "POST",
+        "/v1/instances/{id}/authorizations",
+        Needs::Developer,
+    ),
     (
         "DELETE",
         "/v1/instances/{id}/authorizations/{token}",
-        Needs::Owner,
+        Needs::Developer,
     ),
     ("GET", "/v1/datacenters", Needs::Anybody),
     ("GET", "/v1/ping", Needs::Nothing),
@@ -59,7 +75,10 @@ const ROUTES: [(&str, &str, Needs); 24] = [
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bearer {
     Owner,
+    Developer,
+    Viewer,
     OwnAccountToken,
+    ViewersAccountToken,
     InstanceToken,
     Stranger,
     ForeignAccountToken,
@@ -76,11 +95,16 @@ fn expected(needs: Needs, bearer: Bearer) -> u16 {
         (_, B::UnknownToken | B::EmptyToken | B::NoHeader) => 401,
         (_, B::InstanceToken) => 403,
         (Needs::Anybody, _) => 200,
-        (Needs::Person, B::OwnAccountToken | B::ForeignAccountToken) => 403,
+        (Needs::Person, B::OwnAccountToken | B::ViewersAccountToken | B::ForeignAccountToken) => {
+            403
+        }
         (Needs::Person, _) => 200,
-        (Needs::Reader | Needs::Owner, B::Stranger | B::ForeignAccountToken) => 404,
-        (Needs::Owner, B::OwnAccountToken) => 403,
-        (Needs::Reader | Needs::Owner, _) => 200,
+        (_, B::Stranger | B::ForeignAccountToken) => 404,
+        (Needs::Reader, _) => 200,
+        (_, B::OwnAccountToken | B::ViewersAccountToken) => 403,
+        (Needs::Developer | Needs::Owner, B::Viewer) => 403,
+        (Needs::Owner, B::Developer) => 403,
+        (Needs::Member | Needs::Developer | Needs::Owner, _) => 200,
     }
 }
 
@@ -95,6 +119,8 @@ async fn every_route_answers_every_kind_of_caller_as_it_should() {
             .get(&world.account_path("/authorizations"))
             .await
             .first_token();
+        let (viewer, viewers) = world.add_member(Role::Viewer).await;
+        let (developer, _) = world.add_member(Role::Developer).await;
         let path = format!("/v1/instances/{instance}/authorizations");
         let security = world.get(&path).await.first_token();
         let id = if route.contains("/instances/") {
@@ -115,12 +141,18 @@ async fn every_route_answers_every_kind_of_caller_as_it_should() {
             Bearer::ForeignAccountToken,
             Bearer::Stranger,
             Bearer::OwnAccountToken,
-            // Last, because only the owner changes anything.
+            Bearer::ViewersAccountToken,
+            Bearer::Viewer,
+            // Last, because these change things.
+            Bearer::Developer,
             Bearer::Owner,
         ] {
             let token = match bearer {
                 Bearer::Owner => &world.token,
+                Bearer::Developer => &developer,
+                Bearer::Viewer => &viewer,
                 Bearer::OwnAccountToken => &own,
+                Bearer::ViewersAccountToken => &viewers,
                 Bearer::InstanceToken => &security,
                 Bearer::Stranger => &neighbour.token,
                 Bearer::ForeignAccountToken => &neighbour.account_token,
@@ -130,6 +162,8 @@ async fn every_route_answers_every_kind_of_caller_as_it_should() {
             // A key belongs to one person.
             let key = match bearer {
                 Bearer::Stranger => super::ssh_keys::OTHER_KEY,
+                Bearer::Developer => DEVELOPERS_KEY,
+                Bearer::Viewer => VIEWERS_KEY,
                 _ => super::ssh_keys::KEY,
             };
             let body = json!({"name": "n", "serviceProviderId": "eds", "key": key});
@@ -148,6 +182,10 @@ async fn every_route_answers_every_kind_of_caller_as_it_should() {
             if expected == 200 && (method, route) == ("DELETE", "/v1/accounts/{id}") {
                 expected = 409;
             }
+            // The developer has deleted it.
+            if bearer == Bearer::Owner && (method, route) == ("DELETE", "/v1/instances/{id}") {
+                expected = 404;
+            }
             let created = answer.status == 201 && method == "POST" && expected == 200;
             assert!(
                 answer.status == expected || created,
@@ -164,7 +202,7 @@ async fn a_foreign_id_is_answered_like_one_that_does_not_exist() {
     let world = World::new().await;
     let neighbour = world.add_neighbour().await;
     for (method, route, needs) in ROUTES {
-        if !matches!(needs, Needs::Reader | Needs::Owner) {
+        if matches!(needs, Needs::Nothing | Needs::Anybody | Needs::Person) {
             continue;
         }
         let (foreign, unknown) = if route.contains("/instances/") {
@@ -270,4 +308,40 @@ async fn refusals_say_what_to_do() {
         let answer = world.call_as(token, "GET", "/v1/user", Value::Null).await;
         assert_eq!(answer.expect(status), body);
     }
+}
+
+#[tokio::test]
+async fn an_account_token_is_capped_by_the_role_of_its_member() {
+    let world = World::new().await;
+    let instance = world.add_instance("eds").await;
+    let stranger = world.add_neighbour().await.account_token;
+    for (token, administers) in [
+        (world.add_member(Role::Owner).await.1, true),
+        (world.add_member(Role::Developer).await.1, true),
+        (world.add_member(Role::Viewer).await.1, false),
+        (stranger, false),
+    ] {
+        let token = Secret::new(token);
+        let found = world.identity.administers(&token, &instance).await.unwrap();
+        assert_eq!(found, administers);
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_is_told_what_to_do() {
+    let world = World::new().await;
+    let instance = world.add_instance("eds").await.id;
+    let (viewer, _) = world.add_member(Role::Viewer).await;
+    let (developer, _) = world.add_member(Role::Developer).await;
+    let path = format!("/v1/instances/{instance}/authorizations");
+    let refused = world.call_as(&viewer, "GET", &path, Value::Null).await;
+    let refused = refused.expect(403).to_string();
+    assert!(refused.contains("role of a developer"), "{refused}");
+    assert!(!refused.contains("pilvi_ins_"), "{refused}");
+    let path = world.account_path("");
+    let refused = world
+        .call_as(&developer, "DELETE", &path, Value::Null)
+        .await;
+    let refused = refused.expect(403).to_string();
+    assert!(refused.contains("only an owner"), "{refused}");
 }

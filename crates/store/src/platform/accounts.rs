@@ -38,6 +38,22 @@ impl Role {
             _ => Self::Viewer,
         }
     }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Developer => "developer",
+            Self::Viewer => "viewer",
+        }
+    }
+
+    /// Whether it is more than looking: to change things, and to read what opens them.
+    pub fn may_change(self) -> bool {
+        match self {
+            Self::Owner | Self::Developer => true,
+            Self::Viewer => false,
+        }
+    }
 }
 
 const COLUMNS: &str =
@@ -115,8 +131,47 @@ impl Store {
             .await
     }
 
+    /// Makes somebody a member of an account. A conflict: they are one already.
+    pub async fn insert_member(
+        &self,
+        account: AccountId,
+        person: PersonId,
+        role: Role,
+    ) -> Result<()> {
+        self.platform
+            .write(move |connection| {
+                let added = connection
+                    .prepare_cached(
+                        "INSERT INTO members (account, person, role) VALUES (?, ?, ?)
+                         ON CONFLICT DO NOTHING",
+                    )?
+                    .execute(params![Text(account), Text(person), role.as_str()])?;
+                match added {
+                    0 => Err(
+                        Error::conflict("this person is a member of the account already").into(),
+                    ),
+                    _ => Ok(()),
+                }
+            })
+            .await
+    }
+
     /// What the person is in the account; `None`: no member.
+    ///
+    /// Remembered like the holders of tokens, since every request with an account token asks.
     pub async fn find_role(&self, account: AccountId, person: PersonId) -> Result<Option<Role>> {
+        let changes = self.platform.file.changes();
+        if let Some(role) = self.known_roles.recall(&(account, person), changes) {
+            return Ok(Some(role));
+        }
+        let role = self.read_role(account, person).await?;
+        if let Some(role) = role {
+            self.known_roles.remember((account, person), changes, role);
+        }
+        Ok(role)
+    }
+
+    async fn read_role(&self, account: AccountId, person: PersonId) -> Result<Option<Role>> {
         self.platform
             .read(move |connection| {
                 let role: Option<String> = connection

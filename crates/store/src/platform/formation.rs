@@ -17,12 +17,19 @@ impl Store {
             .await
     }
 
-    /// Changes wanted counts; what is not named stays. All or none.
-    pub async fn scale(&self, app: &AppId, counts: Vec<(ProcessType, u32)>) -> Result<()> {
+    /// Changes wanted counts; what is not named stays. All or none. Together there may be `most`, unless there were
+    /// more already and these are not more than that.
+    pub async fn scale(
+        &self,
+        app: &AppId,
+        counts: Vec<(ProcessType, u32)>,
+        most: u32,
+    ) -> Result<()> {
         let app = app.clone();
         self.platform
             .write(move |connection| {
                 apps::stack_of(connection, &app)?;
+                let before = total(connection, &app)?;
                 for (process_type, quantity) in &counts {
                     let changed = connection
                         .prepare_cached(
@@ -33,10 +40,28 @@ impl Store {
                         return Err(unknown_type(connection, &app, process_type)?.into());
                     }
                 }
-                Ok(())
+                let after = total(connection, &app)?;
+                match counts.last() {
+                    Some((process_type, _)) if after > before.max(most.into()) => {
+                        Err(Error::invalid(
+                            process_type.as_str(),
+                            format!(
+                                "is too many: an app may have {most} processes of all types together, and this would \
+                                 make {after}"
+                            ),
+                        )
+                        .into())
+                    }
+                    _ => Ok(()),
+                }
             })
             .await
     }
+}
+
+fn total(connection: &Connection, app: &AppId) -> crate::Result<u64> {
+    let formation = read(connection, app)?;
+    Ok(formation.iter().map(|(_, count)| u64::from(*count)).sum())
 }
 
 /// The refusal names what there is, as its reader is likely to have mistyped it.

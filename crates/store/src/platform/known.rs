@@ -1,59 +1,75 @@
-//! The holders of tokens that were looked up lately.
+//! What every request asks, as it was looked up lately: who holds a token, and what a member may do.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Holder;
+use pilvi_model::{AccountId, PersonId};
 
-/// Tokens that are remembered at the same time. When there are more, all are looked up again.
+use super::{Holder, Role};
+
+/// Answers that are remembered at the same time. When there are more, all are looked up again.
 const KNOWN_MAX: usize = 16_384;
 const KNOWN_FOR: Duration = Duration::from_secs(1);
 
-/// Remembers who holds which token while nothing is written to the file that says it.
-#[derive(Default)]
-pub(crate) struct KnownHolders(Mutex<Known>);
+/// Who holds the token with a digest.
+pub(crate) type KnownHolders = Known<[u8; 32], Holder>;
 
-#[derive(Default)]
-struct Known {
-    /// How often the file had been changed when the holders were read.
+/// What a member may do in an account.
+pub(crate) type KnownRoles = Known<(AccountId, PersonId), Role>;
+
+/// Remembers answers while nothing is written to the file that gave them.
+pub(crate) struct Known<K, V>(Mutex<Answers<K, V>>);
+
+struct Answers<K, V> {
+    /// How often the file had been changed when the answers were read.
     changes: u64,
-    holders: HashMap<[u8; 32], (Instant, Holder)>,
+    by_question: HashMap<K, (Instant, V)>,
 }
 
-impl KnownHolders {
-    /// The holder, if it was read from the file as it still is.
-    pub(super) fn recall(&self, digest: &[u8; 32], changes: u64) -> Option<Holder> {
+impl<K, V> Default for Known<K, V> {
+    fn default() -> Self {
+        Self(Mutex::new(Answers {
+            changes: 0,
+            by_question: HashMap::new(),
+        }))
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> Known<K, V> {
+    /// The answer, if it was read from the file as it still is.
+    pub(super) fn recall(&self, question: &K, changes: u64) -> Option<V> {
         let known = self.lock();
         if known.changes != changes {
             return None;
         }
-        let (read_at, holder) = known.holders.get(digest)?;
-        (read_at.elapsed() < KNOWN_FOR).then(|| holder.clone())
+        let (read_at, answer) = known.by_question.get(question)?;
+        (read_at.elapsed() < KNOWN_FOR).then(|| answer.clone())
     }
 
-    /// `changes` is the file's count from before the holder was read.
-    pub(super) fn remember(&self, digest: [u8; 32], changes: u64, holder: Holder) {
+    /// `changes` is the file's count from before the answer was read.
+    pub(super) fn remember(&self, question: K, changes: u64, answer: V) {
         let mut known = self.lock();
         if known.changes > changes {
             return;
         }
-        if known.changes < changes || known.holders.len() >= KNOWN_MAX {
-            known.holders.clear();
+        if known.changes < changes || known.by_question.len() >= KNOWN_MAX {
+            known.by_question.clear();
             known.changes = changes;
         }
-        known.holders.insert(digest, (Instant::now(), holder));
+        known.by_question.insert(question, (Instant::now(), answer));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, Answers<K, V>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for KnownHolders {
+impl<K, V> fmt::Debug for Known<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KnownHolders")
+        f.write_str("Known")
     }
 }
 
@@ -88,6 +104,6 @@ mod tests {
             digest[..8].copy_from_slice(&number.to_le_bytes());
             known.remember(digest, 1, holder("a"));
         }
-        assert_eq!(known.lock().holders.len(), 1);
+        assert_eq!(known.lock().by_question.len(), 1);
     }
 }

@@ -33,7 +33,7 @@ pub use slugs::{BuiltSlug, NewSlug, Origin, Slug, SlugState};
 pub use ssh_keys::{NewSshKey, SshKey};
 pub use tokens::{Holder, NewToken, Token};
 
-pub(crate) use known::KnownHolders;
+pub(crate) use known::{KnownHolders, KnownRoles};
 pub(crate) use schema::SCHEMA;
 
 use std::fmt::Display;

@@ -6,7 +6,7 @@ use pilvi_model::app::{Domain, ProcessTypes, Size, StackName};
 use pilvi_model::{AppId, Kind, Provider};
 use tokio::task::JoinSet;
 
-use super::{World, now};
+use super::{MANY, World, now};
 use crate::platform::{
     BuiltSlug, Certificate, NewRelease, NewSlug, Origin, Release, ReleaseState, SealedVar, Slug,
     SlugState, VarBounds, Wanted,
@@ -295,14 +295,14 @@ async fn counts_follow_the_types_of_a_release() {
     let id = world.add_app(ID).await;
     let error = world
         .store
-        .scale(&id, vec![("web".parse().unwrap(), 2)])
+        .scale(&id, vec![("web".parse().unwrap(), 2)], MANY)
         .await
         .unwrap_err();
     assert_eq!(error.kind, Kind::Invalid);
     let slug = world.add_slug(&id, "one", "worker: y\nold: z").await;
     world.deploy(&slug).await;
     let counts = [("worker", 3), ("old", 1)].map(|(name, count)| (name.parse().unwrap(), count));
-    world.store.scale(&id, counts.to_vec()).await.unwrap();
+    world.store.scale(&id, counts.to_vec(), MANY).await.unwrap();
 
     let slug = world
         .add_slug(&id, "two", "clock: c\nweb: x\nworker: y")
@@ -313,7 +313,11 @@ async fn counts_follow_the_types_of_a_release() {
 
     // All or none.
     let counts = [("worker", 5), ("old", 1)].map(|(name, count)| (name.parse().unwrap(), count));
-    let error = world.store.scale(&id, counts.to_vec()).await.unwrap_err();
+    let error = world
+        .store
+        .scale(&id, counts.to_vec(), MANY)
+        .await
+        .unwrap_err();
     assert_eq!(error.fields[0].property, "old");
     assert!(
         error.message.contains("clock, web, worker"),
