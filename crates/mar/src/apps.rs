@@ -99,8 +99,11 @@ impl Mar {
 
     /// Changes how many processes of each named type are wanted.
     pub(crate) async fn scale(&self, caller: &Caller, asked: &Map<String, Value>) -> Result<()> {
-        let counts = counts(asked, self.parts().settings.limits.processes_per_type)?;
-        self.store().scale(&caller.app, counts).await?;
+        let limits = self.parts().settings.limits;
+        let counts = counts(asked, limits.processes_per_type)?;
+        self.store()
+            .scale(&caller.app, counts, limits.processes)
+            .await?;
         caller.note("scaled the app");
         self.parts().processes.apply(&caller.app).await
     }

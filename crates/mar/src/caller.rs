@@ -2,21 +2,24 @@
 //!
 //! | bearer of | may use |
 //! | --- | --- |
-//! | an account token | every app of the account |
+//! | an account token | every app of the account, as far as its member's role goes |
 //! | an app's own security token | that app |
-//! | a personal access token | every app of the accounts that the person is a member of |
+//! | a personal access token | every app of the accounts that the person is a member of, as far as their role goes |
 //!
-//! Everybody else's apps do not exist for them.
+//! Owners and developers may all, viewers what the table of calls says (`routes.rs`). Everybody else's apps do not
+//! exist for them.
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
-use pilvi_core::Principal;
-use pilvi_model::{AppId, Error, Instance, Provider, RequestId, Result};
+use pilvi_core::{Principal, role_too_low};
+use pilvi_model::{AppId, Error, Provider, RequestId, Result};
+use pilvi_store::platform::Role;
 use pilvi_web::{Arrival, Refusal, Scheme, bearer};
 
 use crate::Mar;
+use crate::routes::Who;
 
-/// Whoever sent a request, and the app that they administer.
+/// Whoever sent a request, and the app that they may do this with.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub app: AppId,
@@ -29,7 +32,7 @@ impl Caller {
     pub(crate) async fn author(&self, mar: &Mar) -> Result<String> {
         let person = match &self.who {
             Principal::Person(id) => mar.store().find_person(*id).await?,
-            Principal::Account(_) => return Ok("the account token".to_owned()),
+            Principal::Account { .. } => return Ok("the account token".to_owned()),
             Principal::Instance { .. } => return Ok("the app's own token".to_owned()),
         };
         Ok(person.map_or_else(|| "somebody who is gone".to_owned(), |person| person.email))
@@ -39,7 +42,7 @@ impl Caller {
     pub(crate) fn note(&self, act: &str) {
         let who = match &self.who {
             Principal::Person(id) => format!("person {id}"),
-            Principal::Account(id) => format!("account {id}"),
+            Principal::Account { id, person } => format!("account {id} of person {person}"),
             Principal::Instance { id } => format!("instance {id}"),
         };
         tracing::info!(target: "pilvi::audit", app = %self.app, who, request = %self.request, "{act}");
@@ -62,26 +65,22 @@ impl FromRequestParts<Mar> for Caller {
             .directory
             .find(Provider::Mar, app.as_str())
             .await?;
-        match instance {
-            Some(instance) if administers(mar, &who, &instance).await? => Ok(Self {
-                app,
-                who,
-                request: arrival.request_id,
-            }),
-            _ => Err(Error::not_found("there is no such app").into()),
+        let role = match instance {
+            Some(instance) => mar.parts().identity.role(&who, &instance).await?,
+            None => None,
+        };
+        let role = role.ok_or_else(|| Error::not_found("there is no such app"))?;
+        // A call that nobody marked as one for viewers is none.
+        let is_for_viewers = parts.extensions.get::<Who>() == Some(&Who::Viewer);
+        if !is_for_viewers && !role.may_change() {
+            return Err(role_too_low(Role::Developer).into());
         }
+        Ok(Self {
+            app,
+            who,
+            request: arrival.request_id,
+        })
     }
-}
-
-async fn administers(mar: &Mar, who: &Principal, instance: &Instance) -> Result<bool> {
-    Ok(match who {
-        Principal::Person(person) => {
-            let account = mar.store().find_account_of(*person, instance.account);
-            account.await?.is_some()
-        }
-        Principal::Account(account) => *account == instance.account,
-        Principal::Instance { id } => *id == instance.id,
-    })
 }
 
 /// A part of the path, decoded.

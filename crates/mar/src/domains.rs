@@ -35,7 +35,7 @@ impl Mar {
     }
 }
 
-/// All host names that lead to an app, for its route.
+/// All host names that lead to an app, for its route. A claim to a name that is Pilvi's own by now has no effect.
 pub(crate) async fn hosts(
     store: &Store,
     addresses: &Addresses,
@@ -43,7 +43,8 @@ pub(crate) async fn hosts(
 ) -> Result<Vec<String>> {
     let mut hosts = vec![addresses.host(app)];
     let domains = store.list_domains(app).await?;
-    hosts.extend(domains.iter().map(ToString::to_string));
+    let claimed = domains.iter().filter(|domain| !addresses.is_own(domain));
+    hosts.extend(claimed.map(ToString::to_string));
     Ok(hosts)
 }
 
@@ -55,7 +56,13 @@ fn check(domain: &Domain, addresses: &Addresses) -> Result<()> {
     }
     let apps_domain = &addresses.apps_domain;
     if !domain.is_within(apps_domain) {
-        return Ok(());
+        return match addresses.own_names_are_known {
+            true => Ok(()),
+            false => refuse(
+                "cannot be taken on this server yet: its operator must first say under which names the server itself \
+                 is reached, with the option --own-name",
+            ),
+        };
     }
     match domain.label_under(apps_domain) {
         None => refuse("must be one word in front of the domain that all apps share"),
@@ -88,6 +95,7 @@ mod tests {
             ssh: None,
             https_origin: "https://api.example.org".to_owned(),
             own_hosts: vec!["example.org".to_owned()],
+            own_names_are_known: true,
         };
         for (name, fits) in [
             ("www.example.com", true),
@@ -103,6 +111,14 @@ mod tests {
             ("api2.apps.example.org", true),
         ] {
             let checked = check(&name.parse().unwrap(), &addresses);
+            assert_eq!(checked.is_ok(), fits, "{name}");
+        }
+        let unknown = Addresses {
+            own_names_are_known: false,
+            ..addresses
+        };
+        for (name, fits) in [("todo.apps.example.org", true), ("www.example.com", false)] {
+            let checked = check(&name.parse().unwrap(), &unknown);
             assert_eq!(checked.is_ok(), fits, "{name}");
         }
     }

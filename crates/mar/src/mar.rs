@@ -30,6 +30,8 @@ pub(crate) struct Inner {
     pub(crate) followers: Places,
     /// Those who run a command.
     pub(crate) commands: Places,
+    /// Those who upload a slug.
+    pub(crate) uploads: Places,
 }
 
 /// What the service is built from.
@@ -57,6 +59,7 @@ impl Mar {
             turns: Turns::default(),
             followers: Places::default(),
             commands: Places::default(),
+            uploads: Places::default(),
         }))
     }
 

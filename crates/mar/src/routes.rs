@@ -6,11 +6,11 @@ mod slugs;
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::{Extension, Router};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 use pilvi_web::{Refusal, Reply};
@@ -42,8 +42,10 @@ pub enum Verb {
 /// Who may make a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// Whoever administers the app: see `caller.rs`.
-    Admin,
+    /// Every member of the app's account, and whoever else may use the app: see `caller.rs`.
+    Viewer,
+    /// The same without those members who may only look.
+    Developer,
     /// Whoever has the address, which is signed, for one purpose and for a short time. The classic command line sends
     /// no token there.
     Signed,
@@ -66,39 +68,39 @@ const fn route(
 }
 
 use Verb::{Delete, Get, Post, Put};
-use Who::{Admin, Signed};
+use Who::{Developer, Signed, Viewer};
 
 /// All calls.
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = &[
-    route(Get, "/v1/apps/{id}", || get(apps::show), Admin, "Read the app"),
-    route(Put, "/v1/apps/{id}", || put(apps::set_stack), Admin, "Choose the stack of the next build"),
-    route(Get, "/v1/apps/{id}/status", || get(apps::status), Admin, "Read the state of the app's processes"),
-    route(Get, "/v1/apps/{id}/env_vars", || get(apps::list_vars), Admin, "Read the config vars"),
-    route(Put, "/v1/apps/{id}/env_vars", || put(apps::change_vars), Admin, "Set and remove config vars"),
-    route(Post, "/v1/apps/{id}/scale", || post(apps::scale), Admin, "Change how many processes run of each type"),
-    route(Post, "/v1/apps/{id}/restart", || post(apps::restart), Admin, "Restart all processes"),
-    route(Post, "/v1/apps/{id}/start", || post(apps::start), Admin, "Start a stopped app"),
-    route(Post, "/v1/apps/{id}/stop", || post(apps::stop), Admin, "Stop all processes"),
-    route(Get, "/v1/apps/{id}/logs", || get(apps::logs), Admin, "Read or follow the log"),
-    route(Post, "/v1/apps/{id}/exec", || post(apps::exec), Admin, "Run a command in a process"),
-    route(Get, "/v1/apps/{id}/domains", || get(apps::list_domains), Admin, "List the domains"),
-    route(Post, "/v1/apps/{id}/domains", || post(apps::add_domain), Admin, "Add a domain"),
-    route(Delete, "/v1/apps/{id}/domains/{name}", || delete(apps::remove_domain), Admin, "Remove a domain"),
-    route(Post, "/v1/apps/{id}/ssl_certificate", || post(apps::set_certificate), Admin,
+    route(Get, "/v1/apps/{id}", || get(apps::show), Viewer, "Read the app"),
+    route(Put, "/v1/apps/{id}", || put(apps::set_stack), Developer, "Choose the stack of the next build"),
+    route(Get, "/v1/apps/{id}/status", || get(apps::status), Viewer, "Read the state of the app's processes"),
+    route(Get, "/v1/apps/{id}/env_vars", || get(apps::list_vars), Developer, "Read the config vars"),
+    route(Put, "/v1/apps/{id}/env_vars", || put(apps::change_vars), Developer, "Set and remove config vars"),
+    route(Post, "/v1/apps/{id}/scale", || post(apps::scale), Developer, "Change how many processes run of each type"),
+    route(Post, "/v1/apps/{id}/restart", || post(apps::restart), Developer, "Restart all processes"),
+    route(Post, "/v1/apps/{id}/start", || post(apps::start), Developer, "Start a stopped app"),
+    route(Post, "/v1/apps/{id}/stop", || post(apps::stop), Developer, "Stop all processes"),
+    route(Get, "/v1/apps/{id}/logs", || get(apps::logs), Viewer, "Read or follow the log"),
+    route(Post, "/v1/apps/{id}/exec", || post(apps::exec), Developer, "Run a command in a process"),
+    route(Get, "/v1/apps/{id}/domains", || get(apps::list_domains), Viewer, "List the domains"),
+    route(Post, "/v1/apps/{id}/domains", || post(apps::add_domain), Developer, "Add a domain"),
+    route(Delete, "/v1/apps/{id}/domains/{name}", || delete(apps::remove_domain), Developer, "Remove a domain"),
+    route(Post, "/v1/apps/{id}/ssl_certificate", || post(apps::set_certificate), Developer,
         "Set the certificate of the app's domains"),
-    route(Delete, "/v1/apps/{id}/ssl_certificate", || delete(apps::remove_certificate), Admin,
+    route(Delete, "/v1/apps/{id}/ssl_certificate", || delete(apps::remove_certificate), Developer,
         "Remove the certificate"),
-    route(Delete, "/v1/apps/{id}/build_cache", || delete(apps::purge_cache), Admin,
+    route(Delete, "/v1/apps/{id}/build_cache", || delete(apps::purge_cache), Developer,
         "Forget what builds kept for the next one"),
-    route(Delete, "/v1/apps/{id}/repository", || delete(apps::reset_repository), Admin, "Empty the repository"),
-    route(Get, "/v1/apps/{id}/slugs", || get(slugs::list), Admin, "List the slugs, newest first"),
-    route(Post, "/v1/apps/{id}/slugs", || post(slugs::announce), Admin, "Announce a slug and get an address for it"),
+    route(Delete, "/v1/apps/{id}/repository", || delete(apps::reset_repository), Developer, "Empty the repository"),
+    route(Get, "/v1/apps/{id}/slugs", || get(slugs::list), Viewer, "List the slugs, newest first"),
+    route(Post, "/v1/apps/{id}/slugs", || post(slugs::announce), Developer, "Announce a slug and get its address"),
     route(Put, "/v1/apps/{id}/blobs/{number}", || put(slugs::receive), Signed, "Upload an announced slug"),
-    route(Post, "/v1/apps/{id}/slugs/{tag}/deploy", || post(slugs::deploy), Admin, "Run a slug"),
-    route(Delete, "/v1/apps/{id}/slugs/{tag}", || delete(slugs::remove), Admin, "Remove a slug that does not run"),
-    route(Get, "/v1/apps/{id}/releases", || get(slugs::list_releases), Admin, "List the releases, newest first"),
-    route(Post, "/v1/apps/{id}/releases/{number}/rollback", || post(slugs::roll_back), Admin,
+    route(Post, "/v1/apps/{id}/slugs/{tag}/deploy", || post(slugs::deploy), Developer, "Run a slug"),
+    route(Delete, "/v1/apps/{id}/slugs/{tag}", || delete(slugs::remove), Developer, "Remove a slug that does not run"),
+    route(Get, "/v1/apps/{id}/releases", || get(slugs::list_releases), Viewer, "List the releases, newest first"),
+    route(Post, "/v1/apps/{id}/releases/{number}/rollback", || post(slugs::roll_back), Developer,
         "Run the slug of an earlier release again"),
 ];
 
@@ -109,10 +111,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(57);
 pub(crate) fn table(mar: Mar) -> Router {
     let router = ROUTES.iter().fold(Router::new(), |router, route| {
         let handler = (route.handler)();
+        let handler: MethodRouter<Mar> = handler.layer(Extension(route.who));
         router.route(
             route.path,
             match route.who {
-                Admin => handler.layer(from_fn(answer_in_time)),
+                Viewer | Developer => handler.layer(from_fn(answer_in_time)),
                 // A slug takes as long as its bytes do.
                 Signed => handler,
             },
@@ -164,5 +167,18 @@ mod tests {
                 "{route:?}"
             );
         }
+    }
+
+    #[test]
+    fn viewers_read_and_no_secrets() {
+        let for_viewers = ROUTES.iter().filter(|route| route.who == Who::Viewer);
+        let paths: Vec<_> = for_viewers
+            .map(|route| {
+                assert_eq!(route.verb, Verb::Get, "{route:?}");
+                route.path.trim_start_matches("/v1/apps/{id}")
+            })
+            .collect();
+        let expected = ["", "/status", "/logs", "/domains", "/slugs", "/releases"];
+        assert_eq!(paths, expected);
     }
 }

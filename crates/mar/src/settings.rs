@@ -40,6 +40,9 @@ pub struct Addresses {
     pub https_origin: String,
     /// Host names of Pilvi itself, and the domains below which all names are its own. No app may take one.
     pub own_hosts: Vec<String>,
+    /// Whether those are all. Where they may not be, an app could take such a name, and no name of the world outside
+    /// is given to any.
+    pub own_names_are_known: bool,
 }
 
 /// Where git finds the SSH server.
@@ -85,10 +88,16 @@ impl Addresses {
         format!("{}/git/{app}", self.https_origin)
     }
 
-    /// Whether a name is Pilvi's own. Names under the apps domain are not, whatever that lies under.
+    /// Whether a name is Pilvi's own. Names under the apps domain are not, whatever that lies under, unless the
+    /// operator named one that lies there itself.
     pub fn is_own(&self, domain: &Domain) -> bool {
-        !domain.is_within(&self.apps_domain)
-            && self.own_hosts.iter().any(|own| domain.is_within(own))
+        let is_among_apps = domain.is_within(&self.apps_domain);
+        let counts = |own: &str| {
+            let label = own.strip_suffix(self.apps_domain.as_str());
+            !is_among_apps || label.is_some_and(|label| label.ends_with('.'))
+        };
+        let mut own = self.own_hosts.iter();
+        own.any(|own| domain.is_within(own) && counts(own))
     }
 }
 
@@ -104,6 +113,8 @@ fn port(port: u16, usual: u16) -> String {
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub processes_per_type: u32,
+    /// Of all types together.
+    pub processes: u32,
     pub domains: u32,
     pub vars: u32,
     pub vars_bytes: u32,
@@ -130,6 +141,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             processes_per_type: 10,
+            processes: 20,
             domains: 50,
             vars: 250,
             vars_bytes: 256 << 10,
@@ -160,7 +172,11 @@ mod tests {
                 port,
             }),
             https_origin: "https://api.example.org".to_owned(),
-            own_hosts: vec!["example.org".to_owned()],
+            own_hosts: vec![
+                "example.org".to_owned(),
+                "console.apps.example.org".to_owned(),
+            ],
+            own_names_are_known: true,
         }
     }
 
@@ -202,6 +218,9 @@ mod tests {
             ("api.example.org", true),
             ("example.org", true),
             ("todo.apps.example.org", false),
+            ("console.apps.example.org", true),
+            ("a.console.apps.example.org", true),
+            ("myconsole.apps.example.org", false),
             ("example.com", false),
         ] {
             assert_eq!(addresses.is_own(&name.parse().unwrap()), own, "{name}");

@@ -77,14 +77,21 @@ impl Mar {
                 "this address for an upload is not valid, or no longer; announce the slug again",
             ));
         }
+        // One at a time for each app, so that none keeps the others out.
+        let place = self.0.uploads.enter(app, 1).ok_or_else(|| {
+            Error::over_limit(
+                "another slug of this app is being uploaded; try again once that has ended",
+            )
+        })?;
         let slug = self.awaited(app, ticket.slug).await?;
         let limits = self.parts().settings.limits;
-        let _room = upload::room().await?;
+        let room = upload::room().await?;
         let draft =
             upload::receive(&self.parts().folders.slugs(app), body, limits.slug_bytes).await?;
         let mar = self.clone();
         complete(&self.parts().tasks, "take a slug", async move {
-            mar.accept(slug, draft).await
+            let _place = place;
+            mar.accept(slug, draft, room).await
         })
         .await
     }
@@ -94,14 +101,17 @@ impl Mar {
         match found.filter(|slug| slug.app == *app) {
             Some(slug) if slug.state == SlugState::Awaiting => Ok(slug),
             Some(_) => Err(Error::conflict("this slug has been uploaded already")),
-            None => Err(Error::not_found(
-                "the slug was removed before its bytes came",
-            )),
+            None => Err(removed()),
         }
     }
 
-    /// First the file is whole under its name, then the slug is there.
-    async fn accept(&self, slug: Slug, draft: upload::Draft) -> Result<()> {
+    /// First the file is whole under its name, then the slug is there. What is there stays as it is.
+    pub(crate) async fn accept(
+        &self,
+        slug: Slug,
+        draft: upload::Draft,
+        room: upload::Room,
+    ) -> Result<()> {
         let bounds = archive::Bounds::from(&self.parts().settings.limits);
         let (draft, contents) = upload::on_a_thread(move || {
             let contents = archive::check(draft.path(), bounds)?;
@@ -116,17 +126,23 @@ impl Mar {
                 .map(ProcessTypes::from_procfile)
                 .transpose()?,
         };
+        // A deploy may take its time, and others need not wait for it.
+        drop(room);
+        let _turn = self.turn(&slug.app).await;
+        let slug = self.awaited(&slug.app, slug.id).await?;
         let tarball = self.parts().folders.tarball(&slug.app, slug.id);
-        let bytes = upload::on_a_thread(move || draft.keep_as(&tarball)).await?;
+        let kept_as = tarball.clone();
+        let bytes = upload::on_a_thread(move || draft.keep_as(&kept_as)).await?;
         let built = BuiltSlug {
             bytes,
             process_types,
             ..BuiltSlug::default()
         };
-        let finished = self.store().finish_slug(slug.id, built).await?;
-        finished
-            .map(drop)
-            .ok_or_else(|| Error::conflict("this slug has been uploaded already, or was removed"))
+        if self.store().finish_slug(slug.id, built).await?.is_none() {
+            remove_tree(tarball).await?;
+            return Err(removed());
+        }
+        Ok(())
     }
 
     /// Runs a slug. `None`: it takes longer than a request may, and goes on by itself.
@@ -248,6 +264,10 @@ impl Mar {
         let purpose = format!("mar upload {app} {slug} {expires}");
         self.parts().keyring.derive_token(&purpose)
     }
+}
+
+fn removed() -> Error {
+    Error::not_found("the slug was removed before its bytes came")
 }
 
 fn no_such_slug() -> Error {

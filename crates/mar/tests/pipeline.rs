@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pilvi_git::Output;
-use pilvi_mar::pipeline::{BuildLimits, BuildOrder, Built, Failed, Packs, Pipeline, Voice};
+use pilvi_mar::pipeline::{BuildLimits, BuildOrder, Built, Cause, Failed, Packs, Pipeline, Voice};
 use pilvi_runtime::{LayerName, LayerState, NetworkSettings, Runtime, Settings, Stacks};
 use tokio_util::sync::CancellationToken;
 
@@ -565,6 +565,33 @@ async fn a_cache_that_grows_too_large_is_emptied() {
             .contains("The build cache held more than 1.0M and was emptied.")
     );
     assert!(!world.path("cache").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_without_end_are_removed_and_the_next_build_works() {
+    let world = World::new().await;
+    let nest = "nest() { perl -e 'for (1..shift) { mkdir \"d\" and chdir \"d\" or die $! }' $1; }";
+    let project = project_with_pack(
+        &format!("{nest}; (cd $2 && nest 100); cd /tmp && nest 25000; echo nested"),
+        &[("Procfile", "web: x")],
+    );
+    let outcome = world.build(project.path(), &[OWN_PACK]).await;
+    // It may have ended by itself before anybody looked.
+    match &outcome.result {
+        Ok(_) => assert!(outcome.log.contains("nested"), "{}", outcome.log),
+        Err(failed) => assert!(
+            matches!(failed.cause, Cause::OutOfDisk(_)),
+            "{failed}\n{}",
+            outcome.log
+        ),
+    }
+    // What lies in the cache cannot be counted to its end.
+    assert!(outcome.log.contains("was emptied"), "{}", outcome.log);
+    assert!(!world.path("cache").exists());
+    drop(outcome);
+    assert!(!world.scratch().exists());
+    let project = self::project(&[("Procfile", "web: x")]);
+    world.build(project.path(), &[]).await.result.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! The wiring of apps: how a push becomes a process, and a request finds it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use pilvi_runtime::{
     Bind, Door as InnerDoor, LayerName, LayerState, NetworkSettings, Runtime, Stacks,
 };
 use pilvi_store::Store;
-use pilvi_web::{Door, Hosts, Site};
+use pilvi_web::{Door, Hosts, Scope, Site};
 use tokio::net::TcpListener;
 
 use crate::arguments::AppOptions;
@@ -36,8 +36,13 @@ const DATACENTER: &str = "eu-1";
 /// Certificates that apps are to trust: the local CA's alone, and together with those that the host trusts.
 const CA: &str = "/etc/pilvi/ca.pem";
 const TRUST: &str = "/etc/pilvi/trust.pem";
+/// The local CA's, and those that the host trusts beyond the usual ones. Node.js has the usual ones itself, and reads
+/// whatever comes on top at every start: all of them would take it 40 ms.
+const EXTRA: &str = "/etc/pilvi/extra.pem";
 /// What Debian trusts.
 const SYSTEM_TRUST: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// The usual ones of it, a file each.
+const USUAL_TRUST: &str = "/usr/share/ca-certificates/mozilla";
 
 /// What apps share with the other services.
 pub(crate) struct House<'a> {
@@ -219,7 +224,8 @@ struct Ports {
     https: u16,
 }
 
-/// Serves what programs in sandboxes ask of Pilvi, like anybody else's requests.
+/// Serves what programs in sandboxes ask of Pilvi, like anybody else's requests. What they ask of other apps takes the
+/// way that everybody takes: from here it would come from 127.0.0.1.
 async fn welcome(
     runtime: Runtime,
     door: Arc<Door>,
@@ -237,7 +243,9 @@ async fn welcome(
             443 => (Some(Arc::clone(&tls)), ports.https),
             _ => (None, ports.http),
         };
-        door.take(accepted.stream, tls, public_port, &tasks).await;
+        let stream = accepted.stream;
+        door.take(stream, tls, public_port, Scope::OwnNames, &tasks)
+            .await;
     }
 }
 
@@ -312,26 +320,32 @@ fn mar_settings(
         .iter()
         .filter(|layer| layer.state != LayerState::On);
     pilvi_mar::Settings {
-        addresses: Addresses {
-            apps_domain: options.apps_domain.clone(),
-            http_port: addresses.http.port(),
-            https_port: addresses.https.port(),
-            ssh: Some(SshAddress {
-                host: addresses.ssh.ip().to_string(),
-                port: addresses.ssh.port(),
-            }),
-            https_origin: format!("https://{}", addresses.https),
-            own_hosts: [&options.apps_domain]
-                .into_iter()
-                .chain(&options.own_names)
-                .cloned()
-                .collect(),
-        },
+        addresses: mar_addresses(options, addresses),
         limits: pilvi_mar::Limits::default(),
         stacks: Arc::new(move || known_stacks(&stacks)),
         layers_missing: missing
             .map(|layer| layer.name.as_str().to_owned())
             .collect(),
+    }
+}
+
+fn mar_addresses(options: &AppOptions, addresses: &listeners::Addresses) -> Addresses {
+    Addresses {
+        apps_domain: options.apps_domain.clone(),
+        http_port: addresses.http.port(),
+        https_port: addresses.https.port(),
+        ssh: Some(SshAddress {
+            host: addresses.ssh.ip().to_string(),
+            port: addresses.ssh.port(),
+        }),
+        https_origin: format!("https://{}", addresses.https),
+        own_hosts: [&options.apps_domain]
+            .into_iter()
+            .chain(&options.own_names)
+            .cloned()
+            .collect(),
+        // Who is reached by loopback only is reached by no name that a stranger could want.
+        own_names_are_known: !options.own_names.is_empty() || addresses.only_loopback(),
     }
 }
 
@@ -347,11 +361,15 @@ fn known_stacks(stacks: &Stacks) -> Vec<StackName> {
 }
 
 /// The certificates as files that sandboxes are shown.
-fn trust(data: &Path, ca_pem: &str) -> anyhow::Result<[Bind; 2]> {
+fn trust(data: &Path, ca_pem: &str) -> anyhow::Result<[Bind; 3]> {
     let system = std::fs::read_to_string(SYSTEM_TRUST).unwrap_or_default();
     let texts = BTreeMap::from([
         (CA, ca_pem.to_owned()),
         (TRUST, format!("{system}\n{ca_pem}")),
+        (
+            EXTRA,
+            format!("{}\n{ca_pem}", unusual(&system, &usual_certificates())),
+        ),
     ]);
     let folder = data.join("trust");
     std::fs::create_dir_all(&folder).context("could not make the folder of certificates")?;
@@ -368,7 +386,30 @@ fn trust(data: &Path, ca_pem: &str) -> anyhow::Result<[Bind; 2]> {
             source,
         });
     }
-    Ok(binds.try_into().expect("there are two"))
+    Ok(binds.try_into().expect("there are three"))
+}
+
+/// None where the host keeps no such list: then all that it trusts is unusual.
+fn usual_certificates() -> String {
+    let files = std::fs::read_dir(USUAL_TRUST).into_iter().flatten();
+    let texts = files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
+    texts.collect()
+}
+
+/// The certificates of `all` that are not among the `usual` ones.
+fn unusual(all: &str, usual: &str) -> String {
+    let bare = |certificate: &str| certificate.split_whitespace().collect::<String>();
+    let usual: HashSet<String> = certificates(usual).map(bare).collect();
+    let others = certificates(all).filter(|certificate| !usual.contains(&bare(certificate)));
+    others.collect::<Vec<_>>().join("\n")
+}
+
+/// Each certificate in a text, without what stands between them.
+fn certificates(text: &str) -> impl Iterator<Item = &str> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let parts = text.split_inclusive(END).filter(|part| part.ends_with(END));
+    parts.filter_map(|part| Some(&part[part.rfind(BEGIN)?..]))
 }
 
 /// This program, to be started again as one of its helpers.
@@ -380,4 +421,79 @@ fn own_program() -> anyhow::Result<OsString> {
 /// What tells one start of the machine from another.
 fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::arguments::{Arguments, Command};
+
+    fn addresses_of(line: &[&str], bound: &str) -> Addresses {
+        let line = ["pilvi", "serve"].iter().chain(line);
+        let arguments = Arguments::try_parse_from(line).unwrap();
+        let Command::Serve(options) = arguments.command else {
+            panic!("not serve")
+        };
+        let bound = bound.parse().unwrap();
+        let bound = listeners::Addresses {
+            http: bound,
+            https: bound,
+            ssh: bound,
+        };
+        mar_addresses(&options.apps, &bound)
+    }
+
+    #[test]
+    fn names_of_the_server_itself_are_no_apps() {
+        let line = [
+            "--own-name",
+            "Cloud.Example.com",
+            "--own-name=a.example.org,b.example.org",
+        ];
+        let addresses = addresses_of(&line, "0.0.0.0:80");
+        for (name, own) in [
+            ("cloud.example.com", true),
+            ("console.cloud.example.com", true),
+            ("b.example.org", true),
+            ("example.com", false),
+            ("www.example.org", false),
+            ("todo.localhost", false),
+        ] {
+            assert_eq!(addresses.is_own(&name.parse().unwrap()), own, "{name}");
+        }
+        let wrong = ["pilvi", "serve", "--own-name", "not a name"];
+        assert!(Arguments::try_parse_from(wrong).is_err());
+    }
+
+    #[test]
+    fn a_server_that_others_reach_must_know_its_names_before_it_gives_any_away() {
+        let named = ["--own-name", "cloud.example.com"];
+        for (line, bound, known) in [
+            (&[][..], "127.0.0.1:80", true),
+            (&[], "[::1]:80", true),
+            (&[], "0.0.0.0:80", false),
+            (&[], "192.0.2.1:80", false),
+            (&named, "0.0.0.0:80", true),
+        ] {
+            let addresses = addresses_of(line, bound);
+            assert_eq!(addresses.own_names_are_known, known, "{line:?} {bound}");
+        }
+    }
+
+    fn certificate(body: &str) -> String {
+        format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----")
+    }
+
+    #[test]
+    fn what_the_host_trusts_beyond_the_usual_is_found_however_it_is_wrapped() {
+        let (a, b, c) = (certificate("aa\nAA"), certificate("bb"), certificate("cc"));
+        let all = format!("# first\n{a}\n{b}\r\n# own\n{c}\n");
+        let usual = format!("{}\n{}", certificate("aaAA"), b.replace('\n', "\r\n"));
+        assert_eq!(unusual(&all, &usual), c);
+        assert_eq!(unusual(&all, ""), format!("{a}\n{b}\n{c}"));
+        assert_eq!(unusual("no certificate", &usual), "");
+        assert_eq!(unusual("-----BEGIN CERTIFICATE-----\ncut short", ""), "");
+    }
 }

@@ -1,9 +1,8 @@
-//! What lies in folders that somebody else writes to: how much it is, and how to remove it.
+//! How much lies in folders that somebody else writes to.
 //!
 //! Whoever owns such a folder may turn any part of it into a link at any moment, so nothing here follows one.
 
 use std::ffi::CString;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,8 +19,9 @@ pub(super) struct Measure {
     pub(super) files: u64,
 }
 
-/// Folders deeper than this are not looked into: each level costs an open file.
-const DEPTH_MAX: usize = 64;
+/// Folders in folders that are looked into, since each level costs an open file. Nothing could hide below them: a
+/// folder that lies deeper counts as more than anybody may have.
+pub(super) const DEPTH_MAX: usize = 64;
 
 /// The time between two looks at a build's folders, at least; and the share of the time that may go into looking.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -59,13 +59,17 @@ fn add(folder: &OwnedFd, depth: usize, enough: Measure, found: &mut Measure) {
             continue;
         };
         found.files += 1;
-        found.bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
-        let is_folder = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
-        if is_folder
-            && depth > 0
-            && let Ok(inner) = openat(folder, &name, flags(), Mode::empty())
-        {
-            add(&inner, depth - 1, enough, found);
+        let bytes = u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+        found.bytes = found.bytes.saturating_add(bytes);
+        if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
+            continue;
+        }
+        let Some(depth) = depth.checked_sub(1) else {
+            found.bytes = u64::MAX;
+            return;
+        };
+        if let Ok(inner) = openat(folder, &name, flags(), Mode::empty()) {
+            add(&inner, depth, enough, found);
         }
     }
 }
@@ -124,41 +128,10 @@ async fn grown(folder: &Path, bytes_max: u64, files_max: u64) -> Cause {
     }
 }
 
-/// Removes a folder with all that is in it, also when its owner made it hard to remove. None there is fine.
-pub fn remove_tree(folder: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(_) => remove_stubborn(folder),
-    }
-}
-
-/// Folders without the right to write, or nested deeper than there are open files: the system's tools know how.
-fn remove_stubborn(folder: &Path) -> io::Result<()> {
-    let succeeds = |program: &str, arguments: &[&str]| -> io::Result<bool> {
-        let mut command = std::process::Command::new(program);
-        command.args(arguments).arg(folder);
-        command
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null());
-        Ok(command.status()?.success())
-    };
-    // `chmod -R` follows no links.
-    succeeds("chmod", &["-R", "u+rwx", "--"])?;
-    match succeeds("rm", &["-rf", "--one-file-system", "--"])? {
-        true => Ok(()),
-        false => Err(io::Error::other(format!(
-            "{} could not be removed",
-            folder.display()
-        ))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -168,7 +141,7 @@ mod tests {
     };
 
     #[test]
-    fn links_are_neither_followed_nor_removed_through() {
+    fn links_are_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();
         fs::write(outside.path().join("kept"), vec![1; 100_000]).unwrap();
@@ -180,21 +153,6 @@ mod tests {
         let found = measure(&tree, PLENTY);
         assert_eq!(found.files, 5);
         assert!((10_000..90_000).contains(&found.bytes), "{found:?}");
-        remove_tree(&tree).unwrap();
-        assert!(!tree.exists());
-        assert!(outside.path().join("kept").is_file());
-        remove_tree(&tree).unwrap();
-    }
-
-    #[test]
-    fn what_cannot_be_written_to_is_removed_all_the_same() {
-        let folder = tempfile::tempdir().unwrap();
-        let tree = folder.path().join("tree");
-        fs::create_dir_all(tree.join("locked")).unwrap();
-        fs::write(tree.join("locked/file"), "x").unwrap();
-        fs::set_permissions(tree.join("locked"), fs::Permissions::from_mode(0o500)).unwrap();
-        remove_tree(&tree).unwrap();
-        assert!(!tree.exists());
     }
 
     #[tokio::test]
@@ -205,6 +163,23 @@ mod tests {
         assert!(matches!(cause, Cause::OutOfDisk(50_000)), "{cause:?}");
         let cause = grown(folder.path(), 500_000, 0).await;
         assert!(matches!(cause, Cause::TooManyFiles(0)), "{cause:?}");
+    }
+
+    #[tokio::test]
+    async fn what_lies_too_deep_to_be_counted_counts_as_too_much() {
+        // In memory, where a folder takes no room of its own.
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let nested = |levels: usize| folder.path().join(vec!["d"; levels].join("/"));
+        fs::create_dir_all(nested(DEPTH_MAX)).unwrap();
+        fs::write(nested(DEPTH_MAX).join("file"), vec![1; 10_000]).unwrap();
+        let found = measure(folder.path(), PLENTY);
+        assert!((10_000..50_000).contains(&found.bytes), "{found:?}");
+        fs::create_dir_all(nested(70)).unwrap();
+        fs::write(nested(70).join("file"), vec![1; 100_000]).unwrap();
+        let looked =
+            tokio::time::timeout(Duration::from_secs(10), grown(folder.path(), 50_000, 100));
+        let cause = looked.await.unwrap();
+        assert!(matches!(cause, Cause::OutOfDisk(50_000)), "{cause:?}");
     }
 
     #[tokio::test]

@@ -32,10 +32,11 @@ use tokio::io::AsyncRead;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub use disk::{KeptFree, remove_tree};
+pub use disk::KeptFree;
 pub use limits::BuildLimits;
 pub use outcome::{Cause, Failed, Step};
 pub use packs::Packs;
+pub use pilvi_runtime::remove_tree;
 pub use slug::human_size;
 pub use voice::Voice;
 

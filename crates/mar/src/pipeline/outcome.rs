@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pilvi_runtime::{Ending, Exit, Failure};
 
+use super::disk::DEPTH_MAX;
 use super::slug::human_size;
 
 /// A build that failed: at which step, and why.
@@ -144,7 +145,8 @@ impl fmt::Display for Failed {
             ),
             Cause::OutOfDisk(limit) => write!(
                 f,
-                "The build failed at {step}: it wrote more than {}, the limit for all files of a build.",
+                "The build failed at {step}: it wrote more than {}, the limit for all files of a build. \
+                 Folders that lie more than {DEPTH_MAX} deep count as more.",
                 human_size(*limit)
             ),
             Cause::DiskNearlyFull => write!(

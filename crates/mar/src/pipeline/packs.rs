@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::remove_tree;
+use pilvi_runtime::remove_tree;
 
 /// Every file of the project's `buildpacks/`, by its path there.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/buildpacks.rs"));

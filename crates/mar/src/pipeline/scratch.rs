@@ -4,7 +4,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 
-use super::disk::{Measure, measure, remove_tree};
+use pilvi_runtime::remove_tree;
+
+use super::disk::{Measure, measure};
 use super::outcome::{Failed, Step};
 
 /// The folders of one build. Programs see the inner ones and never what lies around them, so what is found at these

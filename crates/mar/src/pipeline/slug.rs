@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::detect::words;
-use super::disk::{Measure, measure};
+use super::disk::{DEPTH_MAX, Measure, measure};
 use super::outcome::{Cause, Failed, Step};
 use super::release::Release;
 use super::scratch::Scratch;
@@ -96,8 +96,8 @@ async fn check_files(limits: &BuildLimits, folder: PathBuf) -> Result<(), Failed
         return Ok(());
     }
     let sentence = format!(
-        "The slug has more than {} or {} files, the limits. Name what the app does not need at run time in \
-         .slugignore.",
+        "The slug has more than {} or {} files, the limits; folders that lie more than {DEPTH_MAX} deep count \
+         as more. Name what the app does not need at run time in .slugignore.",
         human_size(enough.bytes),
         enough.files
     );

@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::{sleep, timeout};
 
-use super::launcher::{Errand, Program};
+use super::launcher::{Errand, KILLED, Program};
 use super::output::pipe;
 use super::recipe::Recipe;
 use super::{Parts, command};
@@ -79,6 +79,12 @@ pub(super) async fn run(
         }
     };
     let (exit_code, note) = match outcome {
+        Outcome::Ended(KILLED) if timeout(LAST_WORDS, program.ended()).await.is_ok() => (
+            KILLED,
+            Some(format!(
+                "{process} was stopped while the command ran; run it again in what runs now"
+            )),
+        ),
         Outcome::Ended(code) => (code, None),
         Outcome::TooLong => (
             OUT_OF_TIME,
@@ -96,6 +102,7 @@ pub(super) async fn run(
         ),
     };
     if note.is_some() {
+        // Harmless when it has ended.
         running.kill().await;
     }
     Ok(said.into_executed(exit_code, note))

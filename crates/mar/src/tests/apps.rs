@@ -143,6 +143,42 @@ async fn scaling_takes_texts_and_numbers() {
 }
 
 #[tokio::test]
+async fn an_app_has_so_many_processes_over_all_types() {
+    let world = World::new().await;
+    world.deploy("one", "web: x\nworker: y\nclock: z").await;
+    let scale = async |counts| world.call("POST", "/scale", counts).await;
+    scale(json!({"web": 10, "worker": 10})).await.must_be(200);
+    world.stage.acts();
+    let refused = scale(json!({"clock": 1})).await.must_be(422);
+    assert_eq!(refused["errors"][0]["property"], "clock");
+    let message = refused["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains("20 processes"), "{message}");
+    assert_eq!(world.stage.acts(), [""; 0]);
+    let scaled = scale(json!({"clock": 1, "web": 9})).await.must_be(200);
+    assert_eq!(
+        scaled["structure"],
+        json!({"web": 9, "worker": 10, "clock": 1})
+    );
+}
+
+#[tokio::test]
+async fn an_app_with_too_many_processes_may_have_fewer() {
+    let limits = Limits {
+        processes: 3,
+        ..Limits::default()
+    };
+    let world = World::with(limits).await;
+    world.deploy("one", "web: x\nworker: y").await;
+    let many = vec![("web".parse().unwrap(), 9)];
+    world.store.scale(&world.app(), many, 100).await.unwrap();
+    let scale = async |counts| world.call("POST", "/scale", counts).await;
+    scale(json!({"worker": 1})).await.must_be(422);
+    scale(json!({"web": 7})).await.must_be(200);
+    scale(json!({"web": 8})).await.must_be(422);
+    scale(json!({"web": 2, "worker": 1})).await.must_be(200);
+}
+
+#[tokio::test]
 async fn an_app_stops_starts_and_restarts() {
     let world = World::new().await;
     world.deploy("one", "web: x").await;

@@ -50,6 +50,23 @@ async fn domains_come_and_go() {
 }
 
 #[tokio::test]
+async fn a_name_that_became_the_servers_own_leads_to_no_app_any_more() {
+    let world = World::new().await;
+    for name in ["cloud.example.com", "www.example.com", "x.apps.localhost"] {
+        let body = json!({"name": name});
+        world.call("POST", "/domains", body).await.must_be(201);
+    }
+    let mut addresses = addresses();
+    addresses.own_hosts.push("cloud.example.com".to_owned());
+    addresses.own_hosts.push("x.apps.localhost".to_owned());
+    let hosts = domains::hosts(&world.store, &addresses, &world.app()).await;
+    assert_eq!(
+        hosts.unwrap(),
+        [&format!("{APP}.apps.localhost"), "www.example.com"]
+    );
+}
+
+#[tokio::test]
 async fn a_domain_that_is_not_free_is_refused() {
     let world = World::new().await;
     world

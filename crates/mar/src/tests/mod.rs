@@ -24,7 +24,7 @@ use pilvi_model::app::StackName;
 use pilvi_model::{AccountId, AppId, Instance, PersonId, Provider, RequestId, Timestamp};
 use pilvi_store::Store;
 use pilvi_store::platform::{
-    Account, BuiltSlug, FirstRecords, Holder, NewSlug, NewToken, Origin, Person, Slug,
+    Account, BuiltSlug, FirstRecords, Holder, NewSlug, NewToken, Origin, Person, Role, Slug,
 };
 use pilvi_web::{Arrival, Door, Hosts, Service};
 use serde_json::{Value, json};
@@ -165,6 +165,9 @@ impl World {
             ),
         };
         assert!(self.store.insert_first_records(first).await.unwrap());
+        for (role, name) in [(Role::Developer, "developer"), (Role::Viewer, "viewer")] {
+            self.add_member(own, role, name).await;
+        }
         let (theirs, neighbour) = (AccountId::random(), PersonId::random());
         let there = person(neighbour, "neighbour@localhost");
         self.store.insert_person(there).await.unwrap();
@@ -186,6 +189,23 @@ impl World {
         ] {
             self.add_app(id, account, token).await;
         }
+    }
+
+    /// With the tokens `name's person` and `name's account`.
+    async fn add_member(&self, account: AccountId, role: Role, name: &str) {
+        let id = PersonId::random();
+        let member = person(id, &format!("{name}@localhost"));
+        self.store.insert_person(member).await.unwrap();
+        self.store.insert_member(account, id, role).await.unwrap();
+        let token = new_token(Holder::Person(id), &format!("{name}'s person"));
+        self.store.insert_token(token, 9).await.unwrap();
+        let holder = Holder::Member {
+            account,
+            person: id,
+        };
+        let token = new_token(holder, &format!("{name}'s account"));
+        let added = self.store.insert_member_token(account, id, token).await;
+        assert!(added.unwrap().1);
     }
 
     async fn add_app(&self, id: &str, account: AccountId, token: &str) {
@@ -330,6 +350,7 @@ fn addresses() -> Addresses {
         }),
         https_origin: "https://localhost:8443".to_owned(),
         own_hosts: vec!["pilvi.example".to_owned()],
+        own_names_are_known: true,
     }
 }
 

@@ -6,7 +6,7 @@ use axum::body::Body;
 use serde_json::{Value, json};
 
 use super::{APP, FOREIGN, World, packed};
-use crate::Limits;
+use crate::{Limits, upload};
 
 impl World {
     /// Announces a slug; the path and query of the address for its bytes.
@@ -200,6 +200,83 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
     let body = Body::from_stream(futures_util::stream::iter(pieces));
     world.send("", "PUT", &place, body).await.must_be(400);
     assert_eq!(world.slug_files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_slug_has_at_most_fifty_process_types() {
+    let world = World::new().await;
+    let types = |count: u32| -> String {
+        let lines = (0..count).map(|number| format!("worker{number}: x\n"));
+        lines.collect()
+    };
+    let place = world.announce("one", json!({})).await;
+    let bytes = packed(&[("Procfile", &types(51))]);
+    let refused = world.upload(&place, bytes).await.must_be(422);
+    assert!(
+        refused.to_string().contains("50 process types"),
+        "{refused}"
+    );
+    let bytes = packed(&[("Procfile", &types(50))]);
+    world.upload(&place, bytes).await.must_be(200);
+}
+
+#[tokio::test]
+async fn a_slug_that_is_there_never_changes() {
+    let world = World::new().await;
+    world.announce("one", json!({"web": "x"})).await;
+    let slug = world.store.list_slugs(&world.app()).await.unwrap();
+    let slug = &slug[0];
+    // Both uploads were let in while the slug was awaited.
+    let accept = async |content| {
+        let folder = world.mar.parts().folders.slugs(&world.app());
+        let bytes = packed(&[("run", content)]);
+        let draft = upload::receive(&folder, Body::from(bytes), 1 << 20).await;
+        let room = upload::room().await.unwrap();
+        world.mar.accept(slug.clone(), draft.unwrap(), room).await
+    };
+    accept("first").await.unwrap();
+    let tarball = world.mar.parts().folders.tarball(&world.app(), slug.id);
+    let before = std::fs::read(&tarball).unwrap();
+    let error = accept("second, and longer").await.unwrap_err();
+    assert_eq!(error.kind, pilvi_model::Kind::Conflict);
+    assert_eq!(std::fs::read(&tarball).unwrap(), before);
+    assert_eq!(world.slug_files().len(), 1);
+}
+
+#[tokio::test]
+async fn a_slug_is_not_replaced_while_its_app_is_being_deployed() {
+    let world = World::new().await;
+    let place = world.announce("one", json!({"web": "x"})).await;
+    let turn = world.mar.turn(&world.app()).await;
+    let upload = world.upload(&place, slug());
+    tokio::pin!(upload);
+    let waited = tokio::time::timeout(Duration::from_millis(100), &mut upload).await;
+    assert!(waited.is_err(), "it waits for its turn");
+    drop(turn);
+    upload.await.must_be(200);
+}
+
+#[tokio::test]
+async fn an_app_uploads_one_slug_at_a_time() {
+    let world = World::new().await;
+    let [one, two] = [
+        world.announce("one", json!({"web": "x"})).await,
+        world.announce("two", json!({"web": "x"})).await,
+    ];
+    let pieces = futures_util::stream::pending::<Result<Vec<u8>, std::convert::Infallible>>();
+    {
+        let stuck = world.send("", "PUT", &one, Body::from_stream(pieces));
+        tokio::pin!(stuck);
+        let waited = tokio::time::timeout(Duration::from_millis(100), &mut stuck).await;
+        assert!(waited.is_err());
+        for place in [&one, &two] {
+            let refused = world.upload(place, slug()).await.must_be(429);
+            assert!(refused.to_string().contains("try again"), "{refused}");
+        }
+    }
+    // The first client is gone.
+    world.upload(&two, slug()).await.must_be(200);
+    world.upload(&one, slug()).await.must_be(200);
 }
 
 #[tokio::test]

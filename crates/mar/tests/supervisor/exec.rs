@@ -86,3 +86,28 @@ async fn only_what_runs_can_be_entered() {
     }
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_whose_process_is_stopped_says_so() {
+    // Plain processes have nothing that ends a command together with them.
+    for kind in Kind::all().into_iter().filter(|kind| *kind != Kind::Plain) {
+        let world = World::new(kind).await;
+        world
+            .deploy("web: perl server.pl 127.0.0.1 one")
+            .await
+            .unwrap();
+        let process = web();
+        let (done, restarted) = tokio::join!(
+            world.supervisor.exec(&world.app, &process, "sleep 1000"),
+            world.supervisor.restart(&world.app),
+        );
+        restarted.unwrap();
+        let done = done.unwrap();
+        assert_eq!(done.exit_code, 137);
+        assert_eq!(
+            done.stderr,
+            "web.1 was stopped while the command ran; run it again in what runs now\n"
+        );
+        world.stop().await;
+    }
+}

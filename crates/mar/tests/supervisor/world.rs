@@ -305,7 +305,7 @@ impl World {
             .iter()
             .map(|(name, count)| (name.parse().unwrap(), *count))
             .collect();
-        self.store.scale(&self.app, counts).await.unwrap();
+        self.store.scale(&self.app, counts, 100).await.unwrap();
         self.supervisor.apply(&self.app).await.unwrap();
     }
 
@@ -524,6 +524,7 @@ fn addresses(http_port: u16) -> Addresses {
         ssh: None,
         https_origin: "https://localhost".into(),
         own_hosts: Vec::new(),
+        own_names_are_known: true,
     }
 }
 
