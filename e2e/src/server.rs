@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::api::{Backend, Cloud, Gateway};
 use crate::process::Process;
-use crate::skip;
+use crate::{skip, wait};
 
 /// How long a start may take: two cores run a whole test suite in the profile without optimisation.
 const START_WITHIN: Duration = Duration::from_secs(60);
@@ -142,6 +142,18 @@ impl Server {
             http,
             _data: own,
         }
+    }
+
+    /// Starts `pilvi` on a folder that is given, and ends it with `kill -9` as soon as its log says this.
+    #[track_caller]
+    pub fn start_and_kill(options: &Options, sign: &str) {
+        let data = options.data.as_deref();
+        let data = data.expect("what is left is looked at, so there is a folder");
+        let process = Process::start(&options.arguments(data));
+        let what = format!("{sign:?} in the log");
+        wait::until(&what, START_WITHIN, || {
+            process.log().contains(sign).then_some(())
+        });
     }
 
     /// `pilvi demo` on free ports.
