@@ -101,3 +101,30 @@ fn ask(kept: &mut Option<Client>, address: SocketAddr, host: &str) -> Result<()>
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn refusals_and_broken_connections_are_failures() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            for answer in ["200 OK", "503 Service Unavailable", ""] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 1024]).unwrap();
+                if !answer.is_empty() {
+                    let head = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
+                    stream.write_all(head.as_bytes()).unwrap();
+                }
+            }
+        });
+        let outcomes = [(); 3].map(|()| ask(&mut None, address, "app.localhost").is_ok());
+        server.join().unwrap();
+        assert_eq!(outcomes, [true, false, false]);
+    }
+}
