@@ -21,6 +21,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -80,7 +81,6 @@ struct Inner {
     /// Makes names unique: a process that restarts may come before its predecessor's group is gone.
     made: AtomicU64,
     /// Our folders, locked, which tells other daemons that we live. The kernel unlocks them when we do not.
-    #[expect(dead_code, reason = "they are held for their locks")]
     alive: Vec<OwnedFd>,
 }
 
@@ -94,15 +94,28 @@ impl Cgroups {
 
     /// The same on trees that the caller names; tests use plain folders.
     fn on(mounts: &Mounts, prefix: &str) -> Self {
+        let mut claimed = Self::claim(mounts, prefix);
+        // Until it is locked, a folder may be swept away by a daemon that starts at the same time.
+        for _ in 0..CLAIMS_MAX {
+            if claimed.holds_its_folders() {
+                break;
+            }
+            std::thread::sleep(SWEPT_WITHIN);
+            claimed = Self::claim(mounts, prefix);
+        }
+        Self(Arc::new(claimed))
+    }
+
+    fn claim(mounts: &Mounts, prefix: &str) -> Inner {
         let (kind, controllers) = detect::claim(mounts, prefix);
         let locked = |folder| locked(folder, FlockOperation::NonBlockingLockShared);
         let alive = controllers.parents().filter_map(locked).collect();
-        Self(Arc::new(Inner {
+        Inner {
             kind,
             controllers,
             alive,
             made: AtomicU64::new(1),
-        }))
+        }
     }
 
     /// The layout in use.
@@ -200,6 +213,18 @@ impl Cgroups {
         }
     }
 }
+
+impl Inner {
+    /// Whether every folder is there and nobody sweeps it away from here on.
+    fn holds_its_folders(&self) -> bool {
+        let mut folders = self.controllers.parents();
+        self.alive.len() == self.controllers.parents().count() && folders.all(Path::exists)
+    }
+}
+
+/// How often folders are claimed that others sweep away meanwhile, and how long one such sweep may take.
+const CLAIMS_MAX: u32 = 100;
+const SWEPT_WITHIN: Duration = Duration::from_millis(2);
 
 /// What control groups are used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
