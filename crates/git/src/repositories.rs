@@ -47,7 +47,13 @@ impl Repositories {
 
     /// Makes the app's repository, empty, with `HEAD` on `master`. One that is there stays as it is.
     pub async fn create(&self, app: &str) -> Result<()> {
-        self.make(app).await.map_err(Error::internal)
+        self.make(app).await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::unavailable(
+                "git is not installed on this server; its operator has to install it",
+            )
+            .caused_by(error),
+            _ => Error::internal(error),
+        })
     }
 
     async fn make(&self, app: &str) -> io::Result<()> {

@@ -4,7 +4,7 @@ use pilvi_base::secret::random_bytes;
 use pilvi_core::Provisioner;
 use pilvi_core::provisioner::{Provisioning, refuse_unknown};
 use pilvi_model::app::{Size, StackName};
-use pilvi_model::{AppId, Error, Instance, Provider, Result};
+use pilvi_model::{AppId, Error, Instance, Kind, Provider, Result};
 use serde_json::{Map, Value};
 
 use crate::Mar;
@@ -48,7 +48,13 @@ impl Provisioner for Mar {
                 .insert_app(&app, size, &StackName::default())
                 .await?;
             parts.folders.make(&app)?;
-            parts.repositories.create(app.as_str()).await?;
+            match parts.repositories.create(app.as_str()).await {
+                // A push makes it as well, so a server without git offers all else.
+                Err(error) if error.kind == Kind::Unavailable => {
+                    tracing::warn!(%app, "nobody can push to a new app: {}", error.message);
+                }
+                made => made?,
+            }
             // From here on its address says that nothing was pushed yet.
             parts.processes.apply(&app).await
         })
