@@ -52,6 +52,9 @@ pub enum Error {
     /// The disk is not full yet; what is left is kept for what frees space.
     #[error("the disk that holds `{}` is nearly full; make room on it", path.display())]
     DiskLow { path: PathBuf },
+    /// The account that the file belongs to has as much as it may.
+    #[error("the database `{}` holds as much as it may", path.display())]
+    OverQuota { path: PathBuf, bytes_max: u64 },
     /// The transaction that carried this operation together with others was not committed.
     #[error("the transaction was not committed")]
     NotCommitted(#[source] Arc<Error>),
@@ -143,6 +146,15 @@ impl Error {
             .is_some_and(|error| error.code == ErrorCode::OperationInterrupted)
     }
 
+    /// The quota that was reached, if that is why.
+    fn quota(&self) -> Option<u64> {
+        match self {
+            Self::OverQuota { bytes_max, .. } => Some(*bytes_max),
+            Self::NotCommitted(cause) => cause.quota(),
+            _ => None,
+        }
+    }
+
     /// What a caller is told when the same request may succeed later.
     fn excuse(&self) -> Option<&'static str> {
         match self {
@@ -211,6 +223,13 @@ impl From<Error> for DomainError {
             Error::Rule(rule) => return rule,
             other => other,
         };
+        if let Some(bytes_max) = error.quota() {
+            return Self::over_limit(format!(
+                "this backend holds the {} MB that the quota of its account leaves for it; delete something, or ask \
+                 the server's operator for more",
+                bytes_max >> 20
+            ));
+        }
         if error.is_interruption() {
             return Self::bad_request(
                 "the query took too long and was stopped; narrow it, for example by a more selective filter",

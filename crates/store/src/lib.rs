@@ -15,6 +15,7 @@ mod migrate;
 pub mod platform;
 pub mod pool;
 pub mod query;
+pub mod snapshot;
 mod space;
 mod writer;
 
@@ -91,6 +92,15 @@ impl Store {
                 .pool
                 .database(self.backend_path(id), &backend::SCHEMA, false),
         )
+    }
+
+    /// Closes the files of the platform and of these backends, so that each is whole without files beside it. They are
+    /// opened again when they are used.
+    pub async fn settle(&self, backends: &[BackendId]) -> pilvi_model::Result<()> {
+        for backend in backends {
+            self.backend(*backend).close().await?;
+        }
+        self.platform.close().await
     }
 
     /// Makes the file of a new backend; harmless when it is there already.

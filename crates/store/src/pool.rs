@@ -6,6 +6,9 @@
 //! one wait for the disk; alone, a write waits for nobody. Readers run beside the writer on connections of their
 //! own. Idle files hold no thread, and past a bound the longest unused connections are closed.
 //!
+//! Files are tenants, so none gets more than its share: reads that take long have so many threads for each file and no
+//! more, writes wait in a line of their file, and the lines take turns.
+//!
 //! A connection is used again only while the file it has open is the one at its path, and only after it has not
 //! failed in a way that may outlast the cause. So what an operator repairs while the server runs, be it a full disk, a
 //! folder that could not be written, or a file put back from a copy, needs no restart.
@@ -19,12 +22,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
+use pilvi_base::Turnstile;
+use pilvi_base::turnstile::{NoTurn, Shares};
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, Result};
 use crate::migrate::{Schema, format_of, migrate};
-use crate::space::Space;
+use crate::space::{Caps, Space};
 use crate::writer::{self, Message, Need, Operation, Tally};
 
 #[cfg(test)]
@@ -40,6 +45,13 @@ pub struct Limits {
     pub batch_max: usize,
     /// Reads that run at the same time.
     pub reads_max: usize,
+    /// Of them those of one file.
+    pub reads_each: usize,
+    /// Writes of one file that are queued for its thread.
+    pub writes_each: usize,
+    /// Reads, and writes, of one file that wait before that, and how long each of them does.
+    pub waiting_each: usize,
+    pub patience: Duration,
     /// Connections that write and that are kept open, and as many that read. They hold five descriptors for each.
     pub files_max: NonZeroUsize,
     /// A read that takes longer is stopped.
@@ -56,6 +68,10 @@ impl Default for Limits {
             queue_max: 4096,
             batch_max: 256,
             reads_max: cores * 4,
+            reads_each: cores * 2,
+            writes_each: 256,
+            waiting_each: 2048,
+            patience: Duration::from_secs(20),
             files_max: NonZeroUsize::new(256).expect("256 is not zero"),
             read_time_max: Duration::from_secs(5),
             // Moving a write-ahead log into its file takes up to 4 MiB at once, on each of at most eight threads.
@@ -100,9 +116,11 @@ pub struct Pool(Arc<Shared>);
 struct Shared {
     limits: Limits,
     writers: Vec<mpsc::Sender<Message>>,
-    reads: Arc<Semaphore>,
+    reads: Turnstile<Line>,
+    writes: Turnstile<Line>,
     idle_readers: Arc<IdleReaders>,
     tally: Arc<Tally>,
+    caps: Arc<Caps>,
 }
 
 /// The connections that nobody reads with at the moment, by file.
@@ -318,15 +336,22 @@ pub struct File {
     pub schema: &'static Schema,
     /// A file that is missing is made; otherwise a missing file is an error.
     pub create: bool,
+    line: Line,
     changes: AtomicU64,
 }
 
+/// The line in which those wait who want something of a file: a digest of its path, so that it costs nothing to tell.
+type Line = u64;
+
 impl File {
     pub(crate) fn new(path: PathBuf, schema: &'static Schema, create: bool) -> Self {
+        let mut hasher = DefaultHasher::new();
+        path.hash(&mut hasher);
         Self {
             path,
             schema,
             create,
+            line: hasher.finish(),
             changes: AtomicU64::new(0),
         }
     }
@@ -348,12 +373,14 @@ impl Pool {
         let tally = Arc::new(Tally::default());
         let space = Arc::new(Space::new(limits.disk_reserve));
         let idle_readers = Arc::new(IdleReaders::new(limits.files_max));
+        let caps = Arc::new(Caps::default());
         for number in 0..limits.writers {
             let (sender, receiver) = mpsc::channel(limits.queue_max);
             let thread = writer::Thread::new(
                 &limits,
                 Arc::clone(&idle_readers),
                 Arc::clone(&space),
+                Arc::clone(&caps),
                 Arc::clone(&tally),
             );
             std::thread::Builder::new()
@@ -367,17 +394,34 @@ impl Pool {
             writers.push(sender);
         }
         Ok(Self(Arc::new(Shared {
-            reads: Arc::new(Semaphore::new(limits.reads_max)),
+            reads: Turnstile::new(Shares {
+                at_once: limits.reads_max,
+                each: limits.reads_each,
+                waiting: limits.waiting_each,
+                patience: limits.patience,
+            }),
+            writes: Turnstile::new(Shares {
+                at_once: usize::MAX,
+                each: limits.writes_each,
+                waiting: limits.waiting_each,
+                patience: limits.patience,
+            }),
             idle_readers,
             writers,
             limits,
             tally,
+            caps,
         })))
     }
 
     /// How many operations shared how many commits so far.
     pub fn write_counts(&self) -> WriteCounts {
         self.0.tally.counts()
+    }
+
+    /// What is to stay free on the disk.
+    pub(crate) fn disk_reserve(&self) -> Reserve {
+        self.0.limits.disk_reserve
     }
 
     pub fn database(&self, path: PathBuf, schema: &'static Schema, create: bool) -> Database {
@@ -387,11 +431,15 @@ impl Pool {
         }
     }
 
+    /// From now on what would add to the file is refused when it holds so many bytes; `None`: never.
+    pub(crate) fn limit_file(&self, path: PathBuf, bytes_max: Option<u64>) {
+        self.0.caps.set(path, bytes_max);
+    }
+
     fn writer_of(&self, file: &File) -> &mpsc::Sender<Message> {
-        let mut hasher = DefaultHasher::new();
-        file.path.hash(&mut hasher);
-        let index = usize::try_from(hasher.finish() % self.0.writers.len() as u64).unwrap_or(0);
-        &self.0.writers[index]
+        let writers = &self.0.writers;
+        let index = usize::try_from(file.line % writers.len() as u64).unwrap_or(0);
+        &writers[index]
     }
 }
 
@@ -421,7 +469,13 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let (operation, reply) = Operation::prepare(operation);
+        let turn = self.pool.0.writes.enter(&self.file.line).await;
+        let turn = turn.map_err(|no| busy(no, "written"))?;
+        // It is taken as long as the operation is queued, also when nobody waits for that any more.
+        let (operation, reply) = Operation::prepare(move |connection: &Connection| {
+            let _turn = turn;
+            operation(connection)
+        });
         let message = Message::Write {
             file: Arc::clone(&self.file),
             need,
@@ -468,13 +522,11 @@ impl Database {
         if let Some(result) = self.glance(&query) {
             return Ok(result?);
         }
-        let permit = Arc::clone(&self.pool.0.reads)
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::Stopped)?;
+        let turn = self.pool.0.reads.enter(&self.file.line).await;
+        let turn = turn.map_err(|no| busy(no, "read"))?;
         let database = self.clone();
         let outcome = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _turn = turn;
             database.read_blocking(query)
         });
         Ok(outcome.await.map_err(pilvi_model::Error::internal)??)
@@ -561,19 +613,47 @@ impl Database {
 
     /// Closes all connections to the file, so that it can be moved or deleted.
     pub async fn close(&self) -> pilvi_model::Result<()> {
+        self.close_and(|| Ok(())).await?;
+        self.pool.0.idle_readers.forget(&self.file.path);
+        Ok(())
+    }
+
+    /// Closes all connections to the file but those that are reading right now, and then does this, while nobody can
+    /// write to it.
+    pub(crate) async fn close_and<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> pilvi_model::Result<T> {
         let (done, closed) = oneshot::channel();
+        let (readers, path) = (
+            Arc::clone(&self.pool.0.idle_readers),
+            self.file.path.clone(),
+        );
         let message = Message::Close {
-            path: self.file.path.clone(),
-            done,
+            path: path.clone(),
+            then: Box::new(move || {
+                readers.forget(&path);
+                let _ = done.send(work());
+            }),
         };
         self.pool
             .writer_of(&self.file)
             .send(message)
             .await
             .map_err(|_| Error::Stopped)?;
-        closed.await.map_err(|_| Error::Stopped)?;
-        self.pool.0.idle_readers.forget(&self.file.path);
-        Ok(())
+        Ok(closed.await.map_err(|_| Error::Stopped)??)
+    }
+}
+
+/// Why somebody is sent away who wants more of one file than it can give.
+fn busy(no: NoTurn, what: &str) -> pilvi_model::Error {
+    match no {
+        NoTurn::LineIsFull => pilvi_model::Error::over_limit(format!(
+            "too much is being {what} here at once; send fewer requests at the same time"
+        )),
+        NoTurn::TookTooLong => pilvi_model::Error::unavailable(format!(
+            "too much is being {what} here; try again soon"
+        )),
     }
 }
 
@@ -607,7 +687,7 @@ fn prepare_writer(connection: &Connection, file: &File) -> Result<()> {
     migrate(connection, &file.path, file.schema)
 }
 
-fn open_reader(file: &File) -> Result<Connection> {
+pub(crate) fn open_reader(file: &File) -> Result<Connection> {
     let connection = open(
         file,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,

@@ -1,12 +1,49 @@
-//! Room on the disk: writes are refused while there is still some left.
+//! Room on the disk: writes are refused while there is still some left, and those of a tenant that has its part.
 //!
 //! A disk that is full to the last block takes no journal, no index for readers and no deletion. So the last part of it
 //! is kept for those: see [`crate::Limits::disk_reserve`].
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use rusqlite::Connection;
 
 use crate::pool::Reserve;
+
+/// How many bytes single files may hold. Shared by all writers.
+#[derive(Debug, Default)]
+pub(crate) struct Caps(RwLock<HashMap<PathBuf, u64>>);
+
+impl Caps {
+    pub(crate) fn set(&self, path: PathBuf, bytes_max: Option<u64>) {
+        let mut caps = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match bytes_max {
+            Some(bytes_max) => drop(caps.insert(path, bytes_max)),
+            None => drop(caps.remove(&path)),
+        }
+    }
+
+    /// How much the file may hold, if it holds as much. What was deleted from a file leaves room in it, which does not
+    /// count; only of a file that has grown so far it is asked how much that is.
+    pub(crate) fn reached(&self, path: &Path, connection: &Connection) -> Option<u64> {
+        let caps = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let bytes_max = *caps.get(path)?;
+        drop(caps);
+        if std::fs::metadata(path).ok()?.len() < bytes_max {
+            return None;
+        }
+        let page = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let used = || {
+            let pages = page("page_count")? - page("freelist_count")?;
+            Ok::<_, rusqlite::Error>(pages.saturating_mul(page("page_size")?))
+        };
+        // Whatever is wrong there, the write itself will say it better.
+        let used = u64::try_from(used().ok()?).ok()?;
+        (used >= bytes_max).then_some(bytes_max)
+    }
+}
 
 /// Watches over the reserve. Shared by all writers, so that one of them tells the log.
 #[derive(Debug)]

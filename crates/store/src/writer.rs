@@ -1,5 +1,9 @@
 //! The loop of one writer thread: take what waits, one transaction per file, answer after the commit.
+//!
+//! Files take turns, and while others wait, one transaction holds only so many operations of a file. So what somebody
+//! pours into one file delays the others by one turn of it and not by all that is poured.
 
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -12,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, Result};
 use crate::pool::{File, IdleReaders, Limits, Opened, Reader, WARM_MAX, WriteCounts, open_writer};
-use crate::space::Space;
+use crate::space::{Caps, Space};
 
 pub(crate) enum Message {
     Write {
@@ -20,9 +24,10 @@ pub(crate) enum Message {
         need: Need,
         operation: Box<dyn Work>,
     },
+    /// Closes the connection that writes to a file, and then does this, while nobody can write to it.
     Close {
         path: PathBuf,
-        done: oneshot::Sender<()>,
+        then: Box<dyn FnOnce() + Send>,
     },
     /// Closes connections on a thread that may wait for the disk.
     Drop(Vec<Reader>),
@@ -136,9 +141,11 @@ impl Tally {
 /// One writer thread.
 pub(crate) struct Thread {
     batch_max: usize,
+    waiting_max: usize,
     connections: LruCache<PathBuf, Opened>,
     readers: Arc<IdleReaders>,
     space: Arc<Space>,
+    caps: Arc<Caps>,
     tally: Arc<Tally>,
 }
 
@@ -147,27 +154,42 @@ impl Thread {
         limits: &Limits,
         readers: Arc<IdleReaders>,
         space: Arc<Space>,
+        caps: Arc<Caps>,
         tally: Arc<Tally>,
     ) -> Self {
         Self {
             batch_max: limits.batch_max,
+            waiting_max: limits.queue_max,
             connections: LruCache::new(share_of(limits)),
             readers,
             space,
+            caps,
             tally,
         }
     }
 
     /// Runs until every [`crate::pool::Pool`] handle is gone.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Message>) {
-        while let Some(first) = queue.blocking_recv() {
-            let round = Round::take(first, &mut queue, self.batch_max);
-            for batch in round.batches {
-                self.write_batch(batch);
+        let mut waiting = Waiting::default();
+        loop {
+            if waiting.is_empty() {
+                match queue.blocking_recv() {
+                    Some(first) => waiting.add(first),
+                    None => return,
+                }
             }
-            if let Some((path, done)) = round.closing {
-                self.connections.pop(&path);
-                let _ = done.send(());
+            while waiting.len() < self.waiting_max
+                && let Ok(next) = queue.try_recv()
+            {
+                waiting.add(next);
+            }
+            match waiting.next(self.batch_max) {
+                Some(Turn::Batch(batch)) => self.write_batch(batch),
+                Some(Turn::Close(path, then)) => {
+                    self.connections.pop(&path);
+                    then();
+                }
+                None => {}
             }
         }
     }
@@ -185,6 +207,14 @@ impl Thread {
             Ok(opened) => opened,
             Err(error) => return refuse(batch.into_operations(), error),
         };
+        if let Some(bytes_max) = self.caps.reached(&batch.file.path, &opened.connection) {
+            let path = batch.file.path.clone();
+            let full = Error::OverQuota { path, bytes_max };
+            refuse(batch.take_all_that_need(Need::Space), full);
+            if batch.operations.is_empty() {
+                return;
+            }
+        }
         let mut waiting = batch.operations.into_iter().map(|(_, operation)| operation);
         let mut spoiled = false;
         while waiting.len() > 0 {
@@ -227,49 +257,99 @@ fn opened<'a>(
     connections.try_get_or_insert_ref(&file.path, || open_writer(file))
 }
 
-/// What a thread does in one go.
-struct Round {
-    batches: Vec<Batch>,
-    closing: Option<(PathBuf, oneshot::Sender<()>)>,
+/// What waits for a thread, by file, in the order in which files have their turns.
+#[derive(Default)]
+struct Waiting {
+    lines: HashMap<PathBuf, VecDeque<Item>>,
+    /// Each file with a line stands here once.
+    order: VecDeque<PathBuf>,
+    len: usize,
 }
 
-impl Round {
-    /// Takes what waits, up to a close: what was queued before it still happens.
-    fn take(first: Message, queue: &mut mpsc::Receiver<Message>, batch_max: usize) -> Self {
-        let mut round = Self {
-            batches: Vec::new(),
-            closing: None,
-        };
-        let mut next = Some(first);
-        let mut taken = 0;
-        while let Some(message) = next {
-            match message {
-                Message::Write {
-                    file,
-                    need,
-                    operation,
-                } => round.add(file, need, operation),
-                Message::Close { path, done } => round.closing = Some((path, done)),
-                Message::Drop(readers) => drop(readers),
-            }
-            taken += 1;
-            next = if round.closing.is_none() && taken < batch_max {
-                queue.try_recv().ok()
-            } else {
-                None
-            };
-        }
-        round
+enum Item {
+    Operation(Arc<File>, Need, Box<dyn Work>),
+    Close(Box<dyn FnOnce() + Send>),
+}
+
+/// What a thread does in one go.
+enum Turn {
+    Batch(Batch),
+    Close(PathBuf, Box<dyn FnOnce() + Send>),
+}
+
+/// While other files wait, a transaction holds this part of what it may hold otherwise.
+const SHARE: usize = 4;
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
-    fn add(&mut self, file: Arc<File>, need: Need, operation: Box<dyn Work>) {
-        let mut batches = self.batches.iter_mut();
-        match batches.find(|batch| batch.file.path == file.path) {
-            Some(batch) => batch.operations.push((need, operation)),
-            None => self.batches.push(Batch {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn add(&mut self, message: Message) {
+        let (path, item) = match message {
+            Message::Write {
+                file,
+                need,
+                operation,
+            } => (file.path.clone(), Item::Operation(file, need, operation)),
+            Message::Close { path, then } => (path, Item::Close(then)),
+            Message::Drop(readers) => return drop(readers),
+        };
+        self.len += 1;
+        match self.lines.get_mut(&path) {
+            Some(line) => line.push_back(item),
+            None => {
+                self.order.push_back(path.clone());
+                self.lines.insert(path, VecDeque::from([item]));
+            }
+        }
+    }
+
+    /// The turn of the file that has waited longest. What was queued before a close still happens before it.
+    fn next(&mut self, batch_max: usize) -> Option<Turn> {
+        let path = self.order.pop_front()?;
+        let most = match self.order.is_empty() {
+            true => batch_max,
+            false => batch_max.div_ceil(SHARE),
+        };
+        let line = self.lines.get_mut(&path)?;
+        let turn = Turn::of(line, &path, most);
+        self.len -= turn.as_ref().map_or(0, Turn::len);
+        match line.is_empty() {
+            true => drop(self.lines.remove(&path)),
+            false => self.order.push_back(path),
+        }
+        turn
+    }
+}
+
+impl Turn {
+    fn of(line: &mut VecDeque<Item>, path: &Path, most: usize) -> Option<Self> {
+        let mut batch = match line.pop_front()? {
+            Item::Close(then) => return Some(Self::Close(path.to_owned(), then)),
+            Item::Operation(file, need, operation) => Batch {
                 file,
                 operations: vec![(need, operation)],
-            }),
+            },
+        };
+        while batch.operations.len() < most
+            && let Some(item) = line.pop_front_if(|item| matches!(item, Item::Operation(..)))
+        {
+            if let Item::Operation(_, need, operation) = item {
+                batch.operations.push((need, operation));
+            }
+        }
+        Some(Self::Batch(batch))
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.operations.len(),
+            Self::Close(..) => 1,
         }
     }
 }
@@ -388,6 +468,57 @@ mod tests {
         (message, reply)
     }
 
+    fn file(name: &str) -> Arc<File> {
+        Arc::new(File::new(PathBuf::from(name), &SCHEMA, true))
+    }
+
+    /// Whose turn it is, and with how many operations; `None`: a file is closed.
+    fn turns(waiting: &mut Waiting, batch_max: usize) -> Vec<(String, Option<usize>)> {
+        let next = || waiting.next(batch_max);
+        let turns = std::iter::from_fn(next).map(|turn| match turn {
+            Turn::Batch(batch) => (batch.file.path.clone(), Some(batch.operations.len())),
+            Turn::Close(path, _) => (path, None),
+        });
+        turns
+            .map(|(path, count)| (path.display().to_string(), count))
+            .collect()
+    }
+
+    #[test]
+    fn a_flood_into_one_file_delays_the_others_by_one_turn_of_it() {
+        let mut waiting = Waiting::default();
+        for n in 0..20 {
+            waiting.add(insert(&file("flooded"), n).0);
+        }
+        waiting.add(insert(&file("quiet"), 1).0);
+        assert_eq!(waiting.len(), 21);
+        let expected = [
+            ("flooded", 2),
+            ("quiet", 1),
+            ("flooded", 8),
+            ("flooded", 8),
+            ("flooded", 2),
+        ];
+        let expected = expected.map(|(name, count)| (name.to_owned(), Some(count)));
+        assert_eq!(turns(&mut waiting, 8), expected);
+        assert!(waiting.is_empty() && waiting.lines.is_empty());
+    }
+
+    #[test]
+    fn what_was_queued_before_a_close_happens_before_it() {
+        let mut waiting = Waiting::default();
+        waiting.add(insert(&file("a"), 1).0);
+        waiting.add(insert(&file("a"), 2).0);
+        let path = PathBuf::from("a");
+        waiting.add(Message::Close {
+            path,
+            then: Box::new(|| ()),
+        });
+        waiting.add(insert(&file("a"), 3).0);
+        let expected = [Some(2), None, Some(1)].map(|count| ("a".to_owned(), count));
+        assert_eq!(turns(&mut waiting, 8), expected);
+    }
+
     #[test]
     fn nobody_hears_of_success_before_the_commit() {
         let folder = tempfile::tempdir().unwrap();
@@ -395,7 +526,7 @@ mod tests {
         let limits = Limits::default();
         let readers = Arc::new(IdleReaders::new(limits.files_max));
         let space = Arc::new(Space::new(limits.disk_reserve));
-        let mut thread = Thread::new(&limits, readers, space, Arc::default());
+        let mut thread = Thread::new(&limits, readers, space, Arc::default(), Arc::default());
         let mut opened = open_writer(&file).unwrap();
         let (committing, begun) = sync_channel(0);
         let (go_on, held) = sync_channel(0);

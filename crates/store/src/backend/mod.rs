@@ -26,6 +26,7 @@ mod objects;
 mod outbox;
 #[cfg(test)]
 mod people_tests;
+mod sealed;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use idempotency::{Once, OnceKey};
 pub use lookup::Target;
 pub use mutation::{Mutation, Written};
 pub use outbox::Change;
+pub use sealed::ResealedHeaders;
 pub use sessions::{Member, Presented, Refresh, Renewal, SessionKind, SignedIn, Tokens};
 pub use users::{NewUser, Reachable, StoredLogin, USERNAME_BYTES_MAX, Whom, check_username};
 pub use vouchers::{NewVoucher, Purpose};

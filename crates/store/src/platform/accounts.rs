@@ -31,7 +31,7 @@ pub enum Role {
 
 impl Role {
     /// A role that this version does not know gives the least.
-    fn named(name: &str) -> Self {
+    pub(super) fn named(name: &str) -> Self {
         match name {
             "owner" => Self::Owner,
             "developer" => Self::Developer,
@@ -39,12 +39,19 @@ impl Role {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Owner => "owner",
             Self::Developer => "developer",
             Self::Viewer => "viewer",
         }
+    }
+
+    /// The role that somebody asks for by name.
+    pub fn find(name: &str) -> Option<Self> {
+        [Self::Owner, Self::Developer, Self::Viewer]
+            .into_iter()
+            .find(|role| role.as_str() == name)
     }
 
     /// Whether it is more than looking: to change things, and to read what opens them.
@@ -131,6 +138,20 @@ impl Store {
             .await
     }
 
+    /// Gives an account another name; `None`: there is no such account.
+    pub async fn rename_account(&self, id: AccountId, name: String) -> Result<Option<Account>> {
+        self.platform
+            .write(move |connection| {
+                Ok(connection
+                    .prepare_cached(&format!(
+                        "UPDATE accounts SET name = ? WHERE id = ? RETURNING {COLUMNS}"
+                    ))?
+                    .query_row(params![name, Text(id)], account_of)
+                    .optional()?)
+            })
+            .await
+    }
+
     /// Makes somebody a member of an account. A conflict: they are one already.
     pub async fn insert_member(
         &self,
@@ -197,20 +218,13 @@ impl Store {
             .await
     }
 
-    /// Deletes an account with its members and their tokens. An account that still has instances, be it one that
-    /// is just being made, stays and is a conflict. `false`: there is no such account.
+    /// Deletes an account with its members, their tokens and its invitations. An account that still has instances, be
+    /// it one that is just being made or one that can be brought back, stays and is a conflict. `false`: there is no
+    /// such account.
     pub async fn delete_account(&self, id: AccountId) -> Result<bool> {
         self.platform
             .write_when_low(move |connection| {
-                let used: bool = connection
-                    .prepare_cached("SELECT EXISTS (SELECT 1 FROM instances WHERE account = ?)")?
-                    .query_row([Text(id)], |row| row.get(0))?;
-                if used {
-                    return Err(Error::conflict(
-                        "the account still has instances; delete them first",
-                    )
-                    .into());
-                }
+                check_empty(connection, id)?;
                 connection.execute(
                     "DELETE FROM tokens WHERE kind = 'account' AND account = ?",
                     [Text(id)],
@@ -222,6 +236,27 @@ impl Store {
             })
             .await
     }
+}
+
+fn check_empty(connection: &Connection, account: AccountId) -> StoreResult<()> {
+    let (used, deleted): (bool, u32) = connection
+        .prepare_cached(
+            "SELECT coalesce(max(state <> 'ready' OR deleted_at IS NULL), 0),
+                 count(*) FILTER (WHERE state = 'ready' AND deleted_at IS NOT NULL)
+             FROM instances WHERE account = ?",
+        )?
+        .query_row([Text(account)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if used {
+        return Err(Error::conflict("the account still has instances; delete them first").into());
+    }
+    if deleted > 0 {
+        return Err(Error::conflict(format!(
+            "the account has {deleted} deleted instances that can still be restored; list them with ?deleted=true, \
+             and delete each at once with DELETE /v1/instances/{{id}}?now=true, or wait until they are gone"
+        ))
+        .into());
+    }
+    Ok(())
 }
 
 /// Adds the account and its first member.

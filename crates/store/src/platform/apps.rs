@@ -4,6 +4,7 @@ use pilvi_model::app::{Size, StackName};
 use pilvi_model::{AccountId, AppId, Error, Result, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::instances::VISIBLE;
 use super::{Moment, Text};
 use crate::Store;
 
@@ -75,13 +76,29 @@ impl Store {
             .await
     }
 
-    /// The apps of all accounts that are neither being created nor being removed, oldest first.
+    /// The app, unless it was deleted, be it that it can still be brought back: such a one has no processes.
+    pub async fn find_app_that_may_run(&self, id: &AppId) -> Result<Option<App>> {
+        let id = id.clone();
+        self.platform
+            .read(move |connection| {
+                Ok(connection
+                    .prepare_cached(&format!(
+                        "SELECT {COLUMNS} FROM apps JOIN instances ON instances.id = apps.id
+                         WHERE apps.id = ? AND instances.deleted_at IS NULL"
+                    ))?
+                    .query_row([id.as_str()], app_of)
+                    .optional()?)
+            })
+            .await
+    }
+
+    /// The apps of all accounts that are neither being created nor deleted, oldest first.
     pub async fn list_apps(&self) -> Result<Vec<App>> {
         self.platform
             .read(|connection| {
                 let mut statement = connection.prepare_cached(&format!(
                     "SELECT {COLUMNS} FROM apps JOIN instances ON instances.id = apps.id
-                     WHERE instances.state = 'ready' ORDER BY apps.number"
+                     WHERE {VISIBLE} ORDER BY apps.number"
                 ))?;
                 let rows = statement.query_map([], app_of)?;
                 Ok(rows.collect::<rusqlite::Result<_>>()?)

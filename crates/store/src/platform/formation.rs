@@ -4,7 +4,7 @@ use pilvi_model::app::{ProcessType, ProcessTypes};
 use pilvi_model::{AppId, Error, Result};
 use rusqlite::{Connection, params};
 
-use super::{Text, apps};
+use super::{Text, apps, quotas};
 use crate::Store;
 
 impl Store {
@@ -18,18 +18,21 @@ impl Store {
     }
 
     /// Changes wanted counts; what is not named stays. All or none. Together there may be `most`, unless there were
-    /// more already and these are not more than that.
+    /// more already and these are not more than that. The same holds for the memory of all of the account's apps
+    /// together, of which there may be `memory_max` bytes, unless its quota is another one.
     pub async fn scale(
         &self,
         app: &AppId,
         counts: Vec<(ProcessType, u32)>,
         most: u32,
+        memory_max: u64,
     ) -> Result<()> {
         let app = app.clone();
         self.platform
             .write(move |connection| {
                 apps::stack_of(connection, &app)?;
                 let before = total(connection, &app)?;
+                let memory_before = quotas::app_memory_around(connection, &app)?;
                 for (process_type, quantity) in &counts {
                     let changed = connection
                         .prepare_cached(
@@ -52,7 +55,7 @@ impl Store {
                         )
                         .into())
                     }
-                    _ => Ok(()),
+                    _ => quotas::check_app_memory(connection, &app, memory_max, memory_before),
                 }
             })
             .await
@@ -82,7 +85,7 @@ fn unknown_type(
     Ok(Error::invalid(process_type.as_str(), message))
 }
 
-fn read(connection: &Connection, app: &AppId) -> crate::Result<Vec<(ProcessType, u32)>> {
+pub(super) fn read(connection: &Connection, app: &AppId) -> crate::Result<Vec<(ProcessType, u32)>> {
     let mut statement = connection
         .prepare_cached("SELECT type, quantity FROM formation WHERE app = ? ORDER BY position")?;
     let rows = statement.query_map([app.as_str()], |row| {

@@ -1,15 +1,16 @@
 //! Instances, and the states that let an interrupted creation or removal be finished later.
 
-use pilvi_model::{AccountId, Error, Instance, Provider, Result};
+use pilvi_model::{AccountId, Error, Instance, Provider, Result, Timestamp};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
-use super::{Moment, NewToken, Text, tokens};
+use super::{Moment, NewToken, Resource, Text, quotas, tokens};
 use crate::Store;
 
 /// Where an instance stands that is not ready yet, or not any more. Only ready ones are visible; the others tell the
-/// next start what to clear away.
+/// next start what to clear away. A ready one that was deleted and can still be brought back is visible to nobody
+/// either: it has a `deleted_at`, and everything else as it was.
 ///
 /// What a service keeps for an instance lies outside this database, so the two cannot change in one transaction.
 /// The row is therefore written before the service makes anything and deleted after the service has removed
@@ -28,11 +29,34 @@ pub struct InstanceChange {
     pub config: Option<Map<String, Value>>,
 }
 
-const COLUMNS: &str = "id, account, provider, name, tags, config, datacenter, created_at";
+/// An instance that was deleted and can still be brought back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeletedInstance {
+    pub instance: Instance,
+    pub deleted_at: Timestamp,
+}
+
+/// What became of the wish to bring an instance back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Revival {
+    /// It is there again.
+    Done(Instance),
+    /// It was not deleted, or somebody else has brought it back.
+    NotDeleted,
+    /// There is no such instance, or not for long.
+    Gone,
+}
+
+/// The condition on the table `instances` under which somebody can find one.
+pub(super) const VISIBLE: &str = "instances.state = 'ready' AND instances.deleted_at IS NULL";
+
+pub(super) const COLUMNS: &str =
+    "id, account, provider, name, tags, config, datacenter, created_at";
 
 impl Store {
     /// Adds an instance that is being created and not visible yet. An account may have at most `instances_max`,
-    /// counting those that are being created or removed.
+    /// counting those that are being created or removed,
+    /// unless its quota is another one.
     pub async fn insert_instance(&self, instance: Instance, instances_max: u32) -> Result<()> {
         self.platform
             .write(move |connection| {
@@ -45,14 +69,29 @@ impl Store {
                     .optional()?;
                 // The account may have been deleted since the caller's rights to it were checked.
                 let held = held.ok_or_else(|| Error::not_found("there is no such account"))?;
-                if held >= instances_max {
+                let instances_max = quotas::most(
+                    connection,
+                    instance.account,
+                    Resource::Instances,
+                    instances_max.into(),
+                )?;
+                if u64::from(held) >= instances_max {
                     return Err(Error::over_limit(format!(
-                        "an account may have {instances_max} instances; delete one first"
+                        "an account may have {instances_max} instances, and those count that were deleted and can \
+                         still be restored; delete one at once, with ?now=true"
                     ))
                     .into());
                 }
                 Ok(insert(connection, &instance)?)
             })
+            .await
+    }
+
+    /// Adds an instance that is being created to take the place of another one of the same account, and be gone when
+    /// it has. So it counts for nobody.
+    pub async fn insert_replacement(&self, instance: Instance) -> Result<()> {
+        self.platform
+            .write(move |connection| Ok(insert(connection, &instance)?))
             .await
     }
 
@@ -81,7 +120,7 @@ impl Store {
             .read(move |connection| {
                 Ok(connection
                     .prepare_cached(&format!(
-                        "SELECT {COLUMNS} FROM instances WHERE id = ? AND state = 'ready'"
+                        "SELECT {COLUMNS} FROM instances WHERE id = ? AND {VISIBLE}"
                     ))?
                     .query_row([&id], instance_of)
                     .optional()?)
@@ -99,7 +138,7 @@ impl Store {
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(&format!(
                     "SELECT {COLUMNS} FROM instances
-                     WHERE account = ?1 AND state = 'ready' AND (?2 IS NULL OR provider = ?2)
+                     WHERE account = ?1 AND {VISIBLE} AND (?2 IS NULL OR provider = ?2)
                      ORDER BY created_at, id"
                 ))?;
                 let rows = statement.query_map(
@@ -145,10 +184,111 @@ impl Store {
                     .prepare_cached(&format!(
                         "UPDATE instances SET name = coalesce(?2, name), tags = coalesce(?3, tags),
                              config = coalesce(?4, config)
-                         WHERE id = ?1 AND state = 'ready' RETURNING {COLUMNS}"
+                         WHERE id = ?1 AND {VISIBLE} RETURNING {COLUMNS}"
                     ))?
                     .query_row(params![id, change.name, tags, config], instance_of)
                     .optional()?)
+            })
+            .await
+    }
+
+    /// Hides an instance that can be brought back: nobody finds it any more, and nobody is let in by its tokens.
+    /// Returns it, also when it was hidden already; `None`: there is no such instance.
+    pub async fn hide_instance(&self, id: &str, now: Timestamp) -> Result<Option<DeletedInstance>> {
+        let id = id.to_owned();
+        self.platform
+            .write_when_low(move |connection| {
+                Ok(connection
+                    .prepare_cached(&format!(
+                        "UPDATE instances SET deleted_at = coalesce(deleted_at, ?2)
+                         WHERE id = ?1 AND state = 'ready' RETURNING {COLUMNS}, deleted_at"
+                    ))?
+                    .query_row(params![id, Moment(now)], deleted_of)
+                    .optional()?)
+            })
+            .await
+    }
+
+    /// Brings a hidden instance back, with its id and its tokens.
+    pub async fn revive_instance(&self, id: &str) -> Result<Revival> {
+        let id = id.to_owned();
+        self.platform
+            .write(move |connection| {
+                let revived = connection
+                    .prepare_cached(&format!(
+                        "UPDATE instances SET deleted_at = NULL
+                         WHERE id = ? AND state = 'ready' AND deleted_at IS NOT NULL RETURNING {COLUMNS}"
+                    ))?
+                    .query_row([&id], instance_of)
+                    .optional()?;
+                if let Some(instance) = revived {
+                    return Ok(Revival::Done(instance));
+                }
+                let is_there: bool = connection
+                    .prepare_cached(
+                        "SELECT EXISTS (SELECT 1 FROM instances WHERE id = ? AND state = 'ready')",
+                    )?
+                    .query_row([&id], |row| row.get(0))?;
+                Ok(match is_there {
+                    true => Revival::NotDeleted,
+                    false => Revival::Gone,
+                })
+            })
+            .await
+    }
+
+    /// The instance, if it was deleted and can be brought back.
+    pub async fn find_deleted_instance(&self, id: &str) -> Result<Option<DeletedInstance>> {
+        let id = id.to_owned();
+        self.platform
+            .read(move |connection| {
+                Ok(connection
+                    .prepare_cached(&format!(
+                        "SELECT {COLUMNS}, deleted_at FROM instances
+                         WHERE id = ? AND state = 'ready' AND deleted_at IS NOT NULL"
+                    ))?
+                    .query_row([&id], deleted_of)
+                    .optional()?)
+            })
+            .await
+    }
+
+    /// The account's instances that can be brought back, of one provider or of all, deleted last first.
+    pub async fn list_deleted_instances(
+        &self,
+        account: AccountId,
+        provider: Option<Provider>,
+    ) -> Result<Vec<DeletedInstance>> {
+        self.platform
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&format!(
+                    "SELECT {COLUMNS}, deleted_at FROM instances
+                     WHERE account = ?1 AND state = 'ready' AND deleted_at IS NOT NULL
+                         AND (?2 IS NULL OR provider = ?2)
+                     ORDER BY deleted_at DESC, id"
+                ))?;
+                let rows = statement.query_map(
+                    params![Text(account), provider.map(Provider::as_str)],
+                    deleted_of,
+                )?;
+                Ok(rows.collect::<rusqlite::Result<_>>()?)
+            })
+            .await
+    }
+
+    /// The instances of all accounts that were deleted at this moment or earlier.
+    pub async fn list_instances_deleted_until(
+        &self,
+        until: Timestamp,
+    ) -> Result<Vec<DeletedInstance>> {
+        self.platform
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&format!(
+                    "SELECT {COLUMNS}, deleted_at FROM instances
+                     WHERE deleted_at <= ? AND state = 'ready' ORDER BY deleted_at, id"
+                ))?;
+                let rows = statement.query_map([Moment(until)], deleted_of)?;
+                Ok(rows.collect::<rusqlite::Result<_>>()?)
             })
             .await
     }
@@ -159,15 +299,37 @@ impl Store {
         let id = id.to_owned();
         self.platform
             .write_when_low(move |connection| {
-                connection
-                    .prepare_cached("DELETE FROM tokens WHERE kind = 'instance' AND instance = ?")?
-                    .execute([&id])?;
+                revoke_tokens(connection, &id)?;
                 Ok(connection
                     .prepare_cached(&format!(
                         "UPDATE instances SET state = 'removing' WHERE id = ? RETURNING {COLUMNS}"
                     ))?
                     .query_row([&id], instance_of)
                     .optional()?)
+            })
+            .await
+    }
+
+    /// The same for one that is still deleted, and was at this moment: `None` when it was brought back meanwhile.
+    pub async fn retire_deleted_instance(
+        &self,
+        id: &str,
+        until: Timestamp,
+    ) -> Result<Option<Instance>> {
+        let id = id.to_owned();
+        self.platform
+            .write_when_low(move |connection| {
+                let retired = connection
+                    .prepare_cached(&format!(
+                        "UPDATE instances SET state = 'removing'
+                         WHERE id = ? AND state = 'ready' AND deleted_at <= ? RETURNING {COLUMNS}"
+                    ))?
+                    .query_row(params![id, Moment(until)], instance_of)
+                    .optional()?;
+                if retired.is_some() {
+                    revoke_tokens(connection, &id)?;
+                }
+                Ok(retired)
             })
             .await
     }
@@ -201,6 +363,21 @@ impl Store {
     }
 }
 
+fn revoke_tokens(connection: &Connection, id: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM tokens WHERE kind = 'instance' AND instance = ?")?
+        .execute([id])?;
+    Ok(())
+}
+
+/// Reads [`COLUMNS`] and `deleted_at`.
+fn deleted_of(row: &Row<'_>) -> rusqlite::Result<DeletedInstance> {
+    Ok(DeletedInstance {
+        instance: instance_of(row)?,
+        deleted_at: row.get::<_, Moment>(8)?.0,
+    })
+}
+
 fn insert(connection: &Connection, instance: &Instance) -> rusqlite::Result<()> {
     connection
         .prepare_cached(&format!(
@@ -219,7 +396,7 @@ fn insert(connection: &Connection, instance: &Instance) -> rusqlite::Result<()> 
     Ok(())
 }
 
-fn instance_of(row: &Row<'_>) -> rusqlite::Result<Instance> {
+pub(super) fn instance_of(row: &Row<'_>) -> rusqlite::Result<Instance> {
     let unreadable = |column| {
         move |error: serde_json::Error| {
             rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use pilvi_model::{AccountId, PersonId};
 
-use super::{Holder, Role};
+use super::Role;
+use super::tokens::Found;
 
 /// Answers that are remembered at the same time. When there are more, all are looked up again.
 const KNOWN_MAX: usize = 16_384;
 const KNOWN_FOR: Duration = Duration::from_secs(1);
 
 /// Who holds the token with a digest.
-pub(crate) type KnownHolders = Known<[u8; 32], Holder>;
+pub(crate) type KnownHolders = Known<[u8; 32], Found>;
 
 /// What a member may do in an account.
 pub(crate) type KnownRoles = Known<(AccountId, PersonId), Role>;
@@ -77,13 +78,15 @@ impl<K, V> fmt::Debug for Known<K, V> {
 mod tests {
     use super::*;
 
-    fn holder(id: &str) -> Holder {
-        Holder::Instance(id.to_owned())
+    type Known = super::Known<[u8; 32], String>;
+
+    fn holder(id: &str) -> String {
+        id.to_owned()
     }
 
     #[test]
     fn what_was_read_before_a_change_is_forgotten() {
-        let known = KnownHolders::default();
+        let known = Known::default();
         known.remember([1; 32], 7, holder("a"));
         assert_eq!(known.recall(&[1; 32], 7), Some(holder("a")));
         assert_eq!(known.recall(&[2; 32], 7), None);
@@ -98,7 +101,7 @@ mod tests {
 
     #[test]
     fn there_are_not_more_than_fit() {
-        let known = KnownHolders::default();
+        let known = Known::default();
         for number in 0..=KNOWN_MAX {
             let mut digest = [0; 32];
             digest[..8].copy_from_slice(&number.to_le_bytes());

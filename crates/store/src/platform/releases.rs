@@ -9,6 +9,7 @@ use pilvi_model::app::{ProcessTypes, SlugTag, StackName};
 use pilvi_model::{AppId, Error, Result, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::instances::VISIBLE;
 use super::{Moment, Text, Types, apps, formation};
 use crate::Store;
 
@@ -76,14 +77,14 @@ impl Store {
     pub async fn begin_release(&self, new: NewRelease) -> Result<Release> {
         self.platform
             .write(move |connection| {
-                // An app that is being removed gets no new processes.
+                // An app that was deleted gets no new processes.
                 let number: u32 = connection
-                    .prepare_cached(
+                    .prepare_cached(&format!(
                         "UPDATE apps SET releases = releases + 1
                          WHERE id = ? AND EXISTS (
-                             SELECT 1 FROM instances WHERE instances.id = apps.id AND state = 'ready')
-                         RETURNING releases",
-                    )?
+                             SELECT 1 FROM instances WHERE instances.id = apps.id AND {VISIBLE})
+                         RETURNING releases"
+                    ))?
                     .query_row([new.app.as_str()], |row| row.get(0))
                     .optional()?
                     .ok_or_else(apps::no_such_app)?;
@@ -223,6 +224,14 @@ fn find(connection: &Connection, app: &AppId, number: u32) -> crate::Result<Opti
         ))?
         .query_row(params![app.as_str(), number], release_of)
         .optional()?)
+}
+
+/// All releases of an app.
+pub(super) fn read_all(connection: &Connection, app: &AppId) -> crate::Result<Vec<Release>> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM releases WHERE app = ?"))?;
+    let rows = statement.query_map([app.as_str()], release_of)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 fn release_of(row: &Row<'_>) -> rusqlite::Result<Release> {

@@ -3,10 +3,19 @@
 use crate::migrate::Schema;
 
 pub(crate) static SCHEMA: Schema = Schema {
-    steps: &[ACCOUNTS, WEBHOOK_BACKENDS, APPS, SSH_KEYS],
+    steps: &[
+        ACCOUNTS,
+        WEBHOOK_BACKENDS,
+        APPS,
+        SSH_KEYS,
+        PEOPLE,
+        CONTROL,
+        SIGN_IN,
+        QUOTAS,
+    ],
 };
 
-/// Moments are milliseconds since 1970. `tags` and `config` are JSON texts. Roles other than `owner` come later.
+/// Moments are milliseconds since 1970. `tags` and `config` are JSON texts.
 ///
 /// `instances.state` is the way back after a crash: see [`super::InstanceState`]. A token's holder is spread over
 /// three columns, so that foreign keys watch over each; `generation` makes a derived token unlike any earlier one.
@@ -174,4 +183,137 @@ CREATE TABLE ssh_keys (
     created_at INTEGER NOT NULL,
     UNIQUE (person, name)
 ) STRICT
+";
+
+/// Operators, invitations, instances that are deleted and can still be brought back, and the audit log.
+///
+/// A server that was made before there were operators gets the one it has always had: its first person. `deleted_at`
+/// belongs to an instance whose `state` is `ready`: nothing of it is gone. An invitation is found by the digest of the
+/// code in its mail. Audit events outlive whom and what they tell of, so they refer to nothing; `account` is null where
+/// an event is about no account. Their numbers are never used twice, and grow with time: pages are cut by them.
+const CONTROL: &str = "
+ALTER TABLE persons ADD COLUMN operator INTEGER NOT NULL DEFAULT 0 CHECK (operator IN (0, 1));
+UPDATE persons SET operator = 1
+WHERE rowid = (SELECT rowid FROM persons ORDER BY created_at, rowid LIMIT 1);
+
+ALTER TABLE instances ADD COLUMN deleted_at INTEGER;
+CREATE INDEX instances_deleted ON instances (deleted_at) WHERE deleted_at IS NOT NULL;
+
+CREATE TABLE invitations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    account TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    email TEXT NOT NULL,
+    role TEXT NOT NULL,
+    digest BLOB NOT NULL UNIQUE,
+    invited_by TEXT REFERENCES persons (id) ON DELETE SET NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    UNIQUE (account, email)
+) STRICT;
+CREATE INDEX invitations_by_email ON invitations (email);
+
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    account TEXT,
+    actor TEXT NOT NULL,
+    person TEXT,
+    instance TEXT,
+    event TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    request TEXT,
+    peer TEXT
+) STRICT;
+CREATE INDEX audit_by_account ON audit (account, id);
+CREATE INDEX audit_by_person ON audit (person, event, at) WHERE person IS NOT NULL;
+CREATE INDEX audit_by_time ON audit (at)
+";
+
+/// How persons sign in. An address is one person's, however it is spelled. A code is found by its digest, like a token;
+/// what it does when somebody brings it is in `purpose`, and a `sign-up` holds all of a person who does not exist yet,
+/// so that an address which nobody proved to be theirs takes no place among those of persons.
+const PEOPLE: &str = "
+ALTER TABLE persons ADD COLUMN password TEXT;
+ALTER TABLE persons ADD COLUMN email_verified_at INTEGER;
+CREATE UNIQUE INDEX persons_by_email ON persons (lower(email));
+
+ALTER TABLE tokens ADD COLUMN expires_at INTEGER;
+ALTER TABLE tokens ADD COLUMN used_at INTEGER;
+CREATE INDEX tokens_by_end ON tokens (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest BLOB NOT NULL UNIQUE,
+    person TEXT NOT NULL REFERENCES persons (id) ON DELETE CASCADE,
+    agent TEXT NOT NULL,
+    peer TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    used_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sessions_by_person ON sessions (person, used_at);
+CREATE INDEX sessions_by_use ON sessions (used_at);
+
+CREATE TABLE codes (
+    digest BLOB NOT NULL PRIMARY KEY,
+    purpose TEXT NOT NULL CHECK (purpose IN ('sign-up', 'password', 'email')),
+    person TEXT REFERENCES persons (id) ON DELETE CASCADE,
+    email TEXT NOT NULL,
+    name TEXT,
+    password TEXT,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    CHECK (
+        CASE purpose
+            WHEN 'sign-up' THEN person IS NULL AND name IS NOT NULL AND password IS NOT NULL
+            ELSE person IS NOT NULL AND name IS NULL AND password IS NULL
+        END
+    )
+) STRICT, WITHOUT ROWID;
+CREATE INDEX codes_by_person ON codes (person, purpose);
+CREATE INDEX codes_by_email ON codes (lower(email), purpose);
+CREATE INDEX codes_by_end ON codes (expires_at)
+";
+
+/// Who a person is at a provider of single sign-on, and sign-ins of programs that wait for a person.
+///
+/// A provider's subject is unique within its issuer. A device code is found by the digest of its long half, by the
+/// program, and by its short half, by the person who decides; `person` is whoever decided. Numbers of identities are
+/// never used twice, as with tokens.
+const SIGN_IN: &str = "
+CREATE TABLE identities (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    person TEXT NOT NULL REFERENCES persons (id) ON DELETE CASCADE,
+    label TEXT,
+    created_at INTEGER NOT NULL,
+    used_at INTEGER NOT NULL,
+    UNIQUE (issuer, subject)
+) STRICT;
+CREATE INDEX identities_by_person ON identities (person);
+
+CREATE TABLE device_codes (
+    digest BLOB NOT NULL PRIMARY KEY,
+    user_code TEXT NOT NULL UNIQUE,
+    client TEXT NOT NULL,
+    peer TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'approved', 'denied')),
+    person TEXT REFERENCES persons (id) ON DELETE CASCADE,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    CHECK ((person IS NULL) = (state = 'waiting'))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX device_codes_by_person ON device_codes (person);
+CREATE INDEX device_codes_by_end ON device_codes (expires_at)
+";
+
+/// What an operator set for an account; what has no row is as the server's defaults say.
+const QUOTAS: &str = "
+CREATE TABLE quotas (
+    account TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    resource TEXT NOT NULL,
+    most INTEGER NOT NULL CHECK (most >= 0),
+    PRIMARY KEY (account, resource)
+) STRICT, WITHOUT ROWID
 ";

@@ -275,6 +275,14 @@ fn make_way(connection: &Connection, new: &NewSlug) -> crate::Result<()> {
     Ok(())
 }
 
+/// All slugs of an app, whatever their state.
+pub(super) fn read_all(connection: &Connection, app: &AppId) -> crate::Result<Vec<Slug>> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM slugs WHERE app = ?"))?;
+    let rows = statement.query_map([app.as_str()], slug_of)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 fn by_tag(connection: &Connection, app: &AppId, tag: &SlugTag) -> crate::Result<Option<Slug>> {
     Ok(connection
         .prepare_cached(&format!(

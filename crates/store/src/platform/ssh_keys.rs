@@ -89,10 +89,11 @@ impl Store {
         self.platform
             .read(move |connection| {
                 Ok(connection
-                    .prepare_cached(
-                        "SELECT persons.id, persons.email, persons.name, persons.created_at
-                         FROM ssh_keys JOIN persons ON persons.id = ssh_keys.person WHERE ssh_keys.fingerprint = ?",
-                    )?
+                    .prepare_cached(&format!(
+                        "SELECT {} FROM ssh_keys JOIN persons ON persons.id = ssh_keys.person
+                         WHERE ssh_keys.fingerprint = ?",
+                        super::persons::COLUMNS
+                    ))?
                     .query_row([&fingerprint], super::persons::person_of)
                     .optional()?)
             })

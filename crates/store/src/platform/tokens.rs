@@ -1,9 +1,12 @@
 //! Tokens: looked up by digest, listed by holder. No token is in here, only what finds or re-makes one.
 
+use std::time::Duration;
+
 use pilvi_model::{AccountId, Error, PersonId, Result, Timestamp};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params};
 
+use super::instances::VISIBLE;
 use super::{Moment, Text};
 use crate::Store;
 use crate::error::Result as StoreResult;
@@ -33,6 +36,8 @@ pub struct NewToken {
     /// What its owner calls it.
     pub name: Option<String>,
     pub created_at: Timestamp,
+    /// From when on it is refused; `None`: never.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A token as lists show it.
@@ -42,34 +47,82 @@ pub struct Token {
     pub generation: i64,
     pub name: Option<String>,
     pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    /// When it was used last, not more exact than an hour; known of personal access tokens only.
+    pub used_at: Option<Timestamp>,
+}
+
+/// How exactly it is known when a token was used last: to note each use would make every read a write.
+const USE_NOTED_EVERY: Duration = Duration::from_secs(3600);
+
+/// A token as it was found.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    holder: Holder,
+    expires_at: Option<Timestamp>,
+    used_at: Option<Timestamp>,
 }
 
 impl Store {
-    /// Who holds the token with this digest.
+    /// Who holds the token with this digest, unless its time is over.
     ///
     /// Every request asks, so what was found is remembered until something is written to the file, but not for long:
     /// an operator may put another file in its place.
-    pub async fn find_token_holder(&self, digest: [u8; 32]) -> Result<Option<Holder>> {
+    pub async fn find_token_holder(
+        &self,
+        digest: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<Holder>> {
         let changes = self.platform.file.changes();
-        if let Some(holder) = self.known_holders.recall(&digest, changes) {
-            return Ok(Some(holder));
-        }
-        let holder = self.read_token_holder(digest).await?;
-        if let Some(holder) = &holder {
-            self.known_holders.remember(digest, changes, holder.clone());
+        let found = match self.known_holders.recall(&digest, changes) {
+            Some(found) => found,
+            None => {
+                let Some(found) = self.read_token_holder(digest).await? else {
+                    return Ok(None);
+                };
+                self.known_holders.remember(digest, changes, found.clone());
+                found
+            }
+        };
+        let holder = found.living(now);
+        if matches!(holder, Some(Holder::Person(_))) && found.is_to_be_noted(now) {
+            // A disk that is full keeps nobody out.
+            let _ = self.note_token_use(digest, now).await;
         }
         Ok(holder)
     }
 
-    async fn read_token_holder(&self, digest: [u8; 32]) -> Result<Option<Holder>> {
+    async fn read_token_holder(&self, digest: [u8; 32]) -> Result<Option<Found>> {
         self.platform
             .read(move |connection| {
                 Ok(connection
-                    .prepare_cached(
-                        "SELECT kind, person, account, instance FROM tokens WHERE digest = ?",
-                    )?
-                    .query_row([Digest(digest)], holder_of)
+                    // The tokens of an instance that was deleted wait with it for being restored.
+                    .prepare_cached(&format!(
+                        "SELECT kind, person, tokens.account, instance, expires_at, used_at
+                         FROM tokens WHERE digest = ? AND (instance IS NULL OR EXISTS (
+                             SELECT 1 FROM instances WHERE instances.id = tokens.instance AND {VISIBLE}))"
+                    ))?
+                    .query_row([Digest(digest)], |row| {
+                        Ok(Found {
+                            holder: holder_of(row)?,
+                            expires_at: moment(row, 4)?,
+                            used_at: moment(row, 5)?,
+                        })
+                    })
                     .optional()?)
+            })
+            .await
+    }
+
+    async fn note_token_use(&self, digest: [u8; 32], now: Timestamp) -> Result<()> {
+        self.platform
+            .write(move |connection| {
+                connection
+                    .prepare_cached(
+                        "UPDATE tokens SET used_at = ?2 WHERE digest = ?1 AND (used_at IS NULL OR used_at < ?2)",
+                    )?
+                    .execute(params![Digest(digest), Moment(now)])?;
+                Ok(())
             })
             .await
     }
@@ -101,14 +154,7 @@ impl Store {
                 {
                     return Err(Error::not_found("there is no such instance").into());
                 }
-                let held = list(connection, &token.holder)?.len();
-                if held >= usize::try_from(tokens_max).unwrap_or(usize::MAX) {
-                    return Err(Error::over_limit(format!(
-                        "there are {tokens_max} tokens already, which is the most; delete one first"
-                    ))
-                    .into());
-                }
-                insert(connection, &token)
+                insert_within(connection, &token, tokens_max)
             })
             .await
     }
@@ -131,6 +177,16 @@ impl Store {
             .await
     }
 
+    /// Forgets tokens that have been refused since `before`.
+    pub async fn delete_ended_tokens(&self, before: Timestamp) -> Result<usize> {
+        self.platform
+            .write_when_low(move |connection| {
+                Ok(connection
+                    .execute("DELETE FROM tokens WHERE expires_at < ?", [Moment(before)])?)
+            })
+            .await
+    }
+
     /// Deletes one token of the holder. `false`: the holder has no such token.
     pub async fn delete_token(&self, holder: Holder, id: i64) -> Result<bool> {
         self.platform
@@ -148,12 +204,31 @@ impl Store {
     }
 }
 
+/// Adds a token, unless its holder has `tokens_max` that serve already.
+pub(super) fn insert_within(
+    connection: &Connection,
+    token: &NewToken,
+    tokens_max: u32,
+) -> StoreResult<Token> {
+    let held = list(connection, &token.holder)?
+        .iter()
+        .filter(|held| held.expires_at.is_none_or(|end| end > token.created_at))
+        .count();
+    if held >= usize::try_from(tokens_max).unwrap_or(usize::MAX) {
+        return Err(Error::over_limit(format!(
+            "there are {tokens_max} tokens already, which is the most; delete one first"
+        ))
+        .into());
+    }
+    insert(connection, token)
+}
+
 pub(super) fn insert(connection: &Connection, token: &NewToken) -> StoreResult<Token> {
     let (kind, person, account, instance) = columns(&token.holder);
     connection
         .prepare_cached(
-            "INSERT INTO tokens (digest, kind, person, account, instance, generation, name, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO tokens (digest, kind, person, account, instance, generation, name, created_at, expires_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             Digest(token.digest),
@@ -163,13 +238,16 @@ pub(super) fn insert(connection: &Connection, token: &NewToken) -> StoreResult<T
             instance,
             token.generation,
             token.name,
-            Moment(token.created_at)
+            Moment(token.created_at),
+            token.expires_at.map(Moment)
         ])?;
     Ok(Token {
         id: connection.last_insert_rowid(),
         generation: token.generation,
         name: token.name.clone(),
         created_at: token.created_at,
+        expires_at: token.expires_at,
+        used_at: None,
     })
 }
 
@@ -180,7 +258,7 @@ fn token_of_member(
 ) -> StoreResult<Option<Token>> {
     let found = connection
         .prepare_cached(
-            "SELECT tokens.id, tokens.generation, tokens.name, tokens.created_at
+            "SELECT tokens.id, tokens.generation, tokens.name, tokens.created_at, tokens.expires_at, tokens.used_at
              FROM members LEFT JOIN tokens ON tokens.account = members.account
                  AND tokens.person = members.person AND tokens.kind = 'account'
              WHERE members.account = ? AND members.person = ?",
@@ -198,7 +276,9 @@ fn token_of_member(
 
 fn is_ready(connection: &Connection, instance: &str) -> rusqlite::Result<bool> {
     connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM instances WHERE id = ? AND state = 'ready')")?
+        .prepare_cached(&format!(
+            "SELECT EXISTS (SELECT 1 FROM instances WHERE id = ? AND {VISIBLE})"
+        ))?
         .query_row([instance], |row| row.get(0))
 }
 
@@ -228,7 +308,7 @@ fn select(
     values: impl Params,
 ) -> rusqlite::Result<Vec<Token>> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT id, generation, name, created_at FROM tokens WHERE {condition} ORDER BY id"
+        "SELECT id, generation, name, created_at, expires_at, used_at FROM tokens WHERE {condition} ORDER BY id"
     ))?;
     statement.query_map(values, token_of)?.collect()
 }
@@ -250,7 +330,7 @@ fn columns(holder: &Holder) -> Columns {
 }
 
 /// Reads what [`columns`] wrote; the table's CHECK keeps other combinations out.
-fn holder_of(row: &Row<'_>) -> rusqlite::Result<Holder> {
+pub(super) fn holder_of(row: &Row<'_>) -> rusqlite::Result<Holder> {
     Ok(match row.get_ref(0)?.as_str()? {
         "person" => Holder::Person(row.get::<_, Text<_>>(1)?.0),
         "account" => Holder::Member {
@@ -267,10 +347,29 @@ fn token_of(row: &Row<'_>) -> rusqlite::Result<Token> {
         generation: row.get(1)?,
         name: row.get(2)?,
         created_at: row.get::<_, Moment>(3)?.0,
+        expires_at: moment(row, 4)?,
+        used_at: moment(row, 5)?,
     })
 }
 
-struct Digest([u8; 32]);
+fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<Moment>>(column)?.map(|moment| moment.0))
+}
+
+impl Found {
+    fn living(&self, now: Timestamp) -> Option<Holder> {
+        let is_over = self.expires_at.is_some_and(|end| end <= now);
+        (!is_over).then(|| self.holder.clone())
+    }
+
+    fn is_to_be_noted(&self, now: Timestamp) -> bool {
+        let noted = self.used_at;
+        noted.is_none_or(|noted| noted.plus(USE_NOTED_EVERY) <= now)
+    }
+}
+
+/// A column that holds a SHA-256.
+pub(super) struct Digest(pub(super) [u8; 32]);
 
 impl ToSql for Digest {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

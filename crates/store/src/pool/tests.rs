@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use std::thread::ThreadId;
 
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use super::*;
 
@@ -216,4 +217,147 @@ fn a_reader_of_a_file_that_was_replaced_is_not_used_for_long() {
     readers.lock().files.get_mut(&path).unwrap().looked_at = long_ago;
     assert!(readers.take(&path, Patience::Much).is_none());
     assert_eq!(readers.lock().count, 0, "the others are closed as well");
+}
+
+/// A file whose reads last until they are let go.
+struct Held {
+    database: Database,
+    let_go: Arc<std::sync::Barrier>,
+}
+
+impl Held {
+    /// Begins as many long reads as the file may have threads.
+    async fn all_threads(pool: &Pool, folder: &TempDir, name: &str) -> (Self, JoinSet<()>) {
+        let database = pool.database(folder.path().join(name), &NUMBERS, true);
+        database.write(|_| Ok(())).await.unwrap();
+        let each = pool.0.limits.reads_each;
+        let held = Self {
+            database,
+            let_go: Arc::new(std::sync::Barrier::new(each + 1)),
+        };
+        let mut reads = JoinSet::new();
+        for _ in 0..each {
+            let (database, let_go) = (held.database.clone(), Arc::clone(&held.let_go));
+            reads.spawn(async move {
+                // The connection does not exist yet, so no read is tried where it is asked for.
+                let read = database.read(move |_| {
+                    let_go.wait();
+                    Ok(())
+                });
+                read.await.unwrap();
+            });
+        }
+        while pool.0.reads.taken() < each {
+            tokio::task::yield_now().await;
+        }
+        (held, reads)
+    }
+}
+
+#[tokio::test]
+async fn long_reads_of_one_file_leave_threads_to_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        reads_max: 4,
+        reads_each: 2,
+        waiting_each: 1,
+        ..Limits::default()
+    };
+    let pool = Pool::start(limits).unwrap();
+    let quiet = pool.database(folder.path().join("quiet.db"), &NUMBERS, true);
+    quiet.write(|_| Ok(())).await.unwrap();
+    let (flooded, mut reads) = Held::all_threads(&pool, &folder, "flooded.db").await;
+
+    let mut waiting = Box::pin(flooded.database.read(|_| Ok(())));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    let refused = flooded.database.read(|_| Ok(())).await.unwrap_err();
+    assert_eq!(refused.kind, pilvi_model::Kind::OverLimit);
+    quiet.read(|_| Ok(())).await.unwrap();
+
+    flooded.let_go.wait();
+    while let Some(read) = reads.join_next().await {
+        read.unwrap();
+    }
+    waiting.await.unwrap();
+}
+
+#[tokio::test]
+async fn writes_into_one_file_are_queued_up_to_a_bound_and_then_wait_and_then_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        writes_each: 3,
+        waiting_each: 1,
+        ..Limits::default()
+    };
+    let pool = Pool::start(limits).unwrap();
+    let database = |name: &str| pool.database(folder.path().join(name), &NUMBERS, true);
+    let (flooded, quiet) = (database("flooded.db"), database("quiet.db"));
+    let (go_on, held) = std::sync::mpsc::sync_channel::<()>(0);
+    let held = Mutex::new(held);
+    let mut writes: Vec<_> = (0..4)
+        .map(|_| Box::pin(flooded.write(|_| Ok(()))))
+        .collect();
+    let mut first = Box::pin(flooded.write(move |_| {
+        let _ = held.lock().unwrap().recv();
+        Ok(())
+    }));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    // It runs, so its turn is queued no more; three of these are queued, and one waits.
+    while pool.0.writes.taken() > 1 {
+        tokio::task::yield_now().await;
+    }
+    for write in &mut writes[..3] {
+        assert!(futures_util::poll!(write).is_pending());
+    }
+    let refused = flooded.write(|_| Ok(())).await.unwrap_err();
+    assert_eq!(refused.kind, pilvi_model::Kind::OverLimit);
+    drop(go_on);
+    first.await.unwrap();
+    for write in writes {
+        write.await.unwrap();
+    }
+    quiet.write(|_| Ok(())).await.unwrap();
+    assert_eq!(pool.0.writes.taken(), 0);
+}
+
+#[tokio::test]
+async fn a_file_takes_no_more_than_it_may_until_something_is_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = Pool::start(Limits::default()).unwrap();
+    let path = folder.path().join("numbers.db");
+    let database = pool.database(path.clone(), &NUMBERS, true);
+    let fill = || {
+        database.write(|connection| {
+            connection.execute(
+                "INSERT INTO numbers WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
+                 WHERE i < 200000) SELECT i FROM n",
+                [],
+            )?;
+            Ok(())
+        })
+    };
+    fill().await.unwrap();
+    let clean = || {
+        // What is counted is in the file, and not in the log beside it.
+        database.write_when_low(|_| Ok(()))
+    };
+    clean().await.unwrap();
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
+    pool.limit_file(path.clone(), Some(1 << 20));
+    let refused = fill().await.unwrap_err();
+    assert_eq!(refused.kind, pilvi_model::Kind::OverLimit);
+    assert!(refused.message.contains("1 MB"), "{refused:?}");
+    // What removes something passes, and then there is room in the file, though it is as long as before.
+    let delete =
+        database.write_when_low(|connection| Ok(connection.execute("DELETE FROM numbers", [])?));
+    delete.await.unwrap();
+    database
+        .write(|connection| Ok(connection.execute("INSERT INTO numbers VALUES (1)", [])?))
+        .await
+        .unwrap();
+    pool.limit_file(path, None);
+    fill().await.unwrap();
 }

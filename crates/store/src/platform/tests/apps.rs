@@ -295,14 +295,18 @@ async fn counts_follow_the_types_of_a_release() {
     let id = world.add_app(ID).await;
     let error = world
         .store
-        .scale(&id, vec![("web".parse().unwrap(), 2)], MANY)
+        .scale(&id, vec![("web".parse().unwrap(), 2)], MANY, u64::MAX)
         .await
         .unwrap_err();
     assert_eq!(error.kind, Kind::Invalid);
     let slug = world.add_slug(&id, "one", "worker: y\nold: z").await;
     world.deploy(&slug).await;
     let counts = [("worker", 3), ("old", 1)].map(|(name, count)| (name.parse().unwrap(), count));
-    world.store.scale(&id, counts.to_vec(), MANY).await.unwrap();
+    world
+        .store
+        .scale(&id, counts.to_vec(), MANY, u64::MAX)
+        .await
+        .unwrap();
 
     let slug = world
         .add_slug(&id, "two", "clock: c\nweb: x\nworker: y")
@@ -315,7 +319,7 @@ async fn counts_follow_the_types_of_a_release() {
     let counts = [("worker", 5), ("old", 1)].map(|(name, count)| (name.parse().unwrap(), count));
     let error = world
         .store
-        .scale(&id, counts.to_vec(), MANY)
+        .scale(&id, counts.to_vec(), MANY, u64::MAX)
         .await
         .unwrap_err();
     assert_eq!(error.fields[0].property, "old");

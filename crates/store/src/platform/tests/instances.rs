@@ -1,7 +1,7 @@
 use pilvi_model::{AccountId, Instance, Kind, Provider};
 use serde_json::json;
 
-use super::{Holder, InstanceChange, InstanceState, MANY, World, token};
+use super::{Holder, InstanceChange, InstanceState, MANY, World, now, token};
 
 #[tokio::test]
 async fn an_instance_is_seen_only_while_it_is_ready() {
@@ -49,7 +49,7 @@ async fn an_instance_is_seen_only_while_it_is_ready() {
         Some(instance.clone())
     );
     assert_eq!(
-        store.find_token_holder(digest).await.unwrap(),
+        store.find_token_holder(digest, now()).await.unwrap(),
         Some(holder.clone())
     );
     assert_eq!(unfinished().await, []);
@@ -64,7 +64,7 @@ async fn an_instance_is_seen_only_while_it_is_ready() {
         let retired = store.retire_instance("backend").await.unwrap();
         assert_eq!(retired, Some(instance.clone()));
         assert!(unseen().await);
-        assert_eq!(store.find_token_holder(digest).await.unwrap(), None);
+        assert_eq!(store.find_token_holder(digest, now()).await.unwrap(), None);
         assert_eq!(
             unfinished().await,
             [(InstanceState::Removing, instance.clone())]

@@ -2,7 +2,10 @@
 
 mod accounts;
 mod apps;
+mod control;
 mod instances;
+mod quotas;
+mod sign_in;
 mod ssh_keys;
 mod tokens;
 
@@ -76,12 +79,7 @@ impl World {
 }
 
 fn person(email: &str) -> Person {
-    Person {
-        id: PersonId::random(),
-        email: email.to_owned(),
-        name: "Somebody".to_owned(),
-        created_at: now(),
-    }
+    Person::new(PersonId::random(), email, "Somebody", now())
 }
 
 fn account() -> Account {
@@ -101,6 +99,7 @@ fn token(holder: Holder) -> NewToken {
         generation: -5,
         name: Some("laptop".to_owned()),
         created_at: now(),
+        expires_at: None,
     }
 }
 
@@ -124,7 +123,10 @@ async fn a_server_has_one_first_person() {
     let (person, digest) = (second.person.id, second.person_token.digest);
     assert!(!world.store.insert_first_records(second).await.unwrap());
     assert_eq!(world.store.find_person(person).await.unwrap(), None);
-    assert_eq!(world.store.find_token_holder(digest).await.unwrap(), None);
+    assert_eq!(
+        world.store.find_token_holder(digest, now()).await.unwrap(),
+        None
+    );
     assert_eq!(world.store.list_accounts(person).await.unwrap(), []);
 }
 

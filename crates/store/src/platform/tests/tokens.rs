@@ -1,6 +1,7 @@
 use pilvi_model::Provider;
 
-use super::{Holder, MANY, World, token};
+use super::{Holder, MANY, World, now, token};
+use crate::platform::Token;
 
 #[tokio::test]
 async fn a_token_leads_to_its_holder_until_it_is_deleted() {
@@ -14,16 +15,22 @@ async fn a_token_leads_to_its_holder_until_it_is_deleted() {
         let digest = token.digest;
         let added = world.store.insert_token(token, MANY).await.unwrap();
         assert_eq!(
-            world.store.find_token_holder(digest).await.unwrap(),
+            world.store.find_token_holder(digest, now()).await.unwrap(),
             Some(holder.clone())
         );
+        // Only of those of persons it is known when they were used.
+        let used_at = matches!(holder, Holder::Person(_)).then(now);
+        let used = Token {
+            used_at,
+            ..added.clone()
+        };
         assert!(
             world
                 .store
                 .list_tokens(holder.clone())
                 .await
                 .unwrap()
-                .contains(&added)
+                .contains(&used)
         );
 
         assert!(
@@ -40,7 +47,10 @@ async fn a_token_leads_to_its_holder_until_it_is_deleted() {
                 .await
                 .unwrap()
         );
-        assert_eq!(world.store.find_token_holder(digest).await.unwrap(), None);
+        assert_eq!(
+            world.store.find_token_holder(digest, now()).await.unwrap(),
+            None
+        );
         assert!(
             !world
                 .store
