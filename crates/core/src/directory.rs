@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 use pilvi_base::TaskGroup;
-use pilvi_model::{Error, Instance, Provider, Result};
+use pilvi_model::{Error, Instance, Provider, Result, Timestamp};
 use pilvi_store::Store;
-use pilvi_store::platform::InstanceChange;
+use pilvi_store::platform::{DeletedInstance, InstanceChange, Revival};
 use serde_json::{Map, Value};
 
 use crate::completion::complete;
 
 /// Finds instances, and changes them so that no cache keeps the old state. Cloning gives another handle.
 ///
-/// Instances that are still being created, or already being removed, are not found.
+/// Instances that are still being created, that were deleted, or that are being removed are not found.
 #[derive(Clone, Debug)]
 pub struct Directory {
     store: Store,
@@ -96,6 +96,39 @@ impl Directory {
             .ok_or_else(|| Error::not_found("there is no such instance"))
     }
 
+    /// Hides an instance that can be brought back; `None`: there is no such instance, or not for long.
+    pub async fn hide(&self, id: &str, now: Timestamp) -> Result<Option<DeletedInstance>> {
+        let (directory, id) = (self.clone(), id.to_owned());
+        complete(&self.tasks, "hide an instance", async move {
+            let hidden = directory.store.hide_instance(&id, now).await;
+            directory.forget(&id);
+            hidden
+        })
+        .await
+    }
+
+    /// Brings a hidden instance back.
+    pub async fn revive(&self, id: &str) -> Result<Revival> {
+        let (directory, id) = (self.clone(), id.to_owned());
+        complete(&self.tasks, "bring an instance back", async move {
+            let revived = directory.store.revive_instance(&id).await;
+            directory.forget(&id);
+            revived
+        })
+        .await
+    }
+
+    /// As [`Self::retire`], for an instance that has been hidden since then at the latest.
+    pub async fn retire_deleted(&self, id: &str, since: Timestamp) -> Result<Option<Instance>> {
+        let (directory, id) = (self.clone(), id.to_owned());
+        complete(&self.tasks, "retire a deleted instance", async move {
+            let retired = directory.store.retire_deleted_instance(&id, since).await;
+            directory.forget(&id);
+            retired
+        })
+        .await
+    }
+
     /// Hides an instance that is to be removed and revokes its tokens. Its row stays until
     /// [`Store::delete_instance`], so that an interrupted removal can be finished.
     pub async fn retire(&self, id: &str) -> Result<Option<Instance>> {
@@ -138,7 +171,7 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
-    use pilvi_model::{AccountId, PersonId, Timestamp};
+    use pilvi_model::{AccountId, PersonId};
     use pilvi_store::platform::{Account, FirstRecords, Holder, NewToken, Person};
     use tempfile::TempDir;
 
@@ -160,14 +193,10 @@ mod tests {
             generation: 0,
             name: None,
             created_at,
+            expires_at: None,
         };
         let first = FirstRecords {
-            person: Person {
-                id: person,
-                email: "a@localhost".to_owned(),
-                name: "A".to_owned(),
-                created_at,
-            },
+            person: Person::new(person, "a@localhost", "A", created_at),
             person_token: token(Holder::Person(person), 1),
             account: Account {
                 id: account,

@@ -3,7 +3,7 @@
 //! Nothing is cached here. The store finds a token by its digest, and remembers it only while nothing was written
 //! since: a deleted token is refused from the very next request on.
 
-use pilvi_base::Secret;
+use pilvi_base::{Clock, Secret};
 use pilvi_model::{AccountId, Error, Instance, PersonId, Result};
 use pilvi_store::Store;
 use pilvi_store::platform::{Holder, Role};
@@ -12,6 +12,7 @@ use pilvi_store::platform::{Holder, Role};
 #[derive(Clone, Debug)]
 pub struct Identity {
     store: Store,
+    clock: Clock,
 }
 
 /// Whom a token makes its bearer.
@@ -27,7 +28,16 @@ pub enum Principal {
 
 impl Identity {
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self {
+            store,
+            clock: Clock::system(),
+        }
+    }
+
+    /// Tells by this clock whether the time of a token is over.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 
     /// Who holds this token; `None`: nobody.
@@ -36,7 +46,10 @@ impl Identity {
         if token.expose().is_empty() {
             return Ok(None);
         }
-        let holder = self.store.find_token_holder(token.digest()).await?;
+        let holder = self
+            .store
+            .find_token_holder(token.digest(), self.clock.now().into())
+            .await?;
         Ok(holder.map(|holder| match holder {
             Holder::Person(person) => Principal::Person(person),
             Holder::Member { account, person } => Principal::Account {

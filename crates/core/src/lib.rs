@@ -5,21 +5,31 @@
 //! the binary.
 
 pub mod app_users;
+pub mod audit;
 mod completion;
 mod directory;
 pub mod egress;
+pub mod fairness;
 mod identity;
 pub mod mail;
 pub mod passwords;
+pub mod portable;
 pub mod provisioner;
+pub mod quotas;
+pub mod rate;
 pub mod throttle;
 
 pub use app_users::{AppUser, AppUsers, Asking};
+pub use audit::{Act, Actor, Audit};
 pub use completion::complete;
 pub use directory::Directory;
 pub use egress::Egress;
+pub use fairness::{Fairness, InFlight};
 pub use identity::{Identity, Principal, role_too_low};
 pub use mail::{Mail, Mailer};
 pub use passwords::Passwords;
+pub use portable::{Exporting, Extent, Importing, Incoming, Secrets};
 pub use provisioner::{Provisioner, Provisioning};
+pub use quotas::{Quotas, Resource, Usage};
+pub use rate::Rates;
 pub use throttle::Throttle;

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lettre::message::Mailbox;
-use lettre::message::header::ContentType;
+use lettre::message::header::{ContentTransferEncoding, ContentType};
+use lettre::message::{Body, Mailbox};
 use lettre::transport::smtp;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use pilvi_base::secret::{random_hex, write_new};
 use pilvi_base::{Clock, Secret, TaskGroup};
 use pilvi_model::{Error, Result, Timestamp};
@@ -144,19 +144,20 @@ impl Mailer {
     }
 
     fn compose(&self, mail: Mail) -> Result<Message> {
-        let to: Mailbox = mail
+        // A bare address: with a name before it, one mailbox would have a thousand spellings.
+        let to: Address = mail
             .to
             .parse()
             .map_err(|_| Error::invalid("email", "is not an address that mail can be sent to"))?;
         let domain = self.0.from.email.domain();
         Message::builder()
             .from(self.0.from.clone())
-            .to(to)
+            .to(to.into())
             .subject(mail.subject)
             .date(self.0.clock.now())
             .message_id(Some(format!("<{}@{domain}>", random_hex::<16>())))
             .header(ContentType::TEXT_PLAIN)
-            .body(mail.text)
+            .body(body(mail.text))
             .map_err(Error::internal)
     }
 }
@@ -241,6 +242,22 @@ impl fmt::Display for Fault {
             next = cause.source();
         }
         Ok(())
+    }
+}
+
+/// Plain ASCII stays as it is, up to the longest line that mail may have: otherwise whoever reads a mail as a file
+/// finds addresses broken over two lines, with other letters in them.
+fn body(text: String) -> Body {
+    const LINE_BYTES_MAX: usize = 990;
+    let is_plain = |byte: u8| byte == b'\n' || (b' '..=b'~').contains(&byte);
+    let is_whole =
+        text.bytes().all(is_plain) && text.lines().all(|line| line.len() <= LINE_BYTES_MAX);
+    match is_whole {
+        true => Body::dangerous_pre_encoded(
+            text.replace('\n', "\r\n").into_bytes(),
+            ContentTransferEncoding::SevenBit,
+        ),
+        false => Body::new(text),
     }
 }
 
@@ -371,7 +388,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (folder, tasks) = (folder.path().join("mail"), TaskGroup::new());
         mailer(&folder, &tasks)
-            .send(mail("Anna <anna@example.org>"))
+            .send(mail("anna@example.org"))
             .unwrap();
         assert!(tasks.drain(Duration::from_secs(10)).await);
         let [path] = &files(&folder)[..] else {
@@ -382,7 +399,7 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         for line in [
             "From: App <app@example.org>\r\n",
-            "To: Anna <anna@example.org>\r\n",
+            "To: anna@example.org\r\n",
             "Subject: =?utf-8?b?",
             "    0123456789\r\n",
         ] {
@@ -391,10 +408,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_long_address_in_a_mail_stays_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = TaskGroup::new();
+        let link = format!("https://cloud.example.org/reset?code={}", "a".repeat(80));
+        let text = |words: &str| format!("{words}\n\n    {link}\n");
+        for words in ["Hello", &"x".repeat(2000), "Grüße"] {
+            let mail = Mail {
+                text: text(words),
+                ..mail("anna@example.org")
+            };
+            mailer(folder.path(), &tasks).send(mail).unwrap();
+        }
+        assert!(tasks.drain(Duration::from_secs(10)).await);
+        let mut whole = 0;
+        for path in files(folder.path()) {
+            let text = std::fs::read_to_string(path).unwrap();
+            assert!(text.lines().all(|line| line.len() < 998), "{text}");
+            whole += usize::from(text.contains(&format!("    {link}\r\n")));
+        }
+        // The others need letters or lines that mail does not have.
+        assert_eq!(whole, 1);
+    }
+
+    #[tokio::test]
     async fn an_address_that_is_none_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mailer = mailer(folder.path(), &TaskGroup::new());
-        for to in ["", "anna", "a@b\r\nBcc: c@d.e", "a@b.c, d@e.f"] {
+        for to in [
+            "",
+            "anna",
+            "a@b\r\nBcc: c@d.e",
+            "a@b.c, d@e.f",
+            "Anna <anna@example.org>",
+            "x<anna@example.org>",
+        ] {
             assert_eq!(
                 mailer.send(mail(to)).unwrap_err().kind,
                 Kind::Invalid,

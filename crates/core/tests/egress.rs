@@ -42,6 +42,7 @@ fn egress(loopback: bool) -> Egress {
         Policy {
             loopback,
             allowed: Vec::new(),
+            trusted: Vec::new(),
         },
         Arc::new(Door::default()),
     )

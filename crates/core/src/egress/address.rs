@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use http::Uri;
+
 /// The operator's decisions about targets.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
@@ -9,9 +11,41 @@ pub struct Policy {
     pub loopback: bool,
     /// Addresses that are allowed whatever they are.
     pub allowed: Vec<IpAddr>,
+    /// Places that the operator named themselves, which may have any address.
+    pub trusted: Vec<Place>,
+}
+
+/// A host and port that is called over one scheme.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    secure: bool,
+    host: String,
+    port: u16,
+}
+
+impl Place {
+    /// Where a URL leads; `None`: it is not one of http or https.
+    pub fn of(target: &Uri) -> Option<Self> {
+        let secure = match target.scheme_str()? {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        Some(Self {
+            secure,
+            host: target.host()?.to_ascii_lowercase(),
+            port: target.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+        })
+    }
 }
 
 impl Policy {
+    /// Is this one of the places that the operator named?
+    pub fn trusts(&self, target: &Uri) -> bool {
+        !self.trusted.is_empty()
+            && Place::of(target).is_some_and(|place| self.trusted.contains(&place))
+    }
+
     /// # Errors
     /// Why the address is refused, as a whole sentence.
     pub fn check(&self, address: IpAddr) -> Result<(), String> {
@@ -141,10 +175,35 @@ mod tests {
         let policy = Policy {
             loopback: true,
             allowed: vec!["10.0.0.5".parse().unwrap()],
+            trusted: Vec::new(),
         };
         for allowed in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.5"] {
             assert_eq!(policy.check(allowed.parse().unwrap()), Ok(()), "{allowed}");
         }
         assert!(policy.check("10.0.0.6".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_trusted_place_is_one_host_and_port_over_one_scheme() {
+        let place = |url: &str| Place::of(&url.parse().unwrap());
+        let policy = Policy {
+            trusted: place("https://Id.Example.org/realms/a")
+                .into_iter()
+                .collect(),
+            ..Policy::default()
+        };
+        for (target, trusted) in [
+            ("https://id.example.org/token", true),
+            ("https://ID.example.org:443/x", true),
+            ("https://id.example.org:8443/token", false),
+            ("http://id.example.org/token", false),
+            ("http://id.example.org:443/token", false),
+            ("https://example.org/token", false),
+            ("https://id.example.org.evil.com/", false),
+        ] {
+            assert_eq!(policy.trusts(&target.parse().unwrap()), trusted, "{target}");
+        }
+        assert!(!Policy::default().trusts(&"https://id.example.org/".parse().unwrap()));
+        assert_eq!(place("ftp://id.example.org/"), None);
     }
 }

@@ -48,7 +48,13 @@ impl Connector {
             .trim_matches(['[', ']'])
             .to_owned();
         let port = target.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = TcpStream::connect(self.resolve(&host, port).await?.as_slice()).await?;
+        let addresses = match self.policy.trusts(&target) {
+            true => tokio::net::lookup_host((host.as_str(), port))
+                .await?
+                .collect(),
+            false => self.resolve(&host, port).await?,
+        };
+        let stream = TcpStream::connect(addresses.as_slice()).await?;
         stream.set_nodelay(true)?;
         if !secure {
             return Ok(Wire(TokioIo::new(Box::new(stream))));
@@ -90,7 +96,7 @@ fn client_config() -> Arc<ClientConfig> {
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {
         tracing::warn!(
-            "the system has no CA certificates; webhooks to https targets will fail (install ca-certificates)"
+            "the system has no CA certificates; calls to https targets will fail (install ca-certificates)"
         );
     }
     roots.add_parsable_certificates(found.certs);
