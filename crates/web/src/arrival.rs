@@ -44,6 +44,11 @@ impl Arrival {
             request_id,
         }
     }
+
+    /// Whether it is such an arrival. No socket has the port 0.
+    pub(crate) fn is_in_process(&self) -> bool {
+        self.peer.port() == 0
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Arrival {

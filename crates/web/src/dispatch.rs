@@ -4,6 +4,7 @@
 //! are configured, the host alone decides.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use http::header::ACCESS_CONTROL_REQUEST_HEADERS;
 use http::{HeaderMap, Method};
@@ -12,7 +13,11 @@ use crate::Service;
 
 /// Hosts that belong to one service each. On any other host the request itself decides.
 #[derive(Clone, Debug, Default)]
-pub struct Hosts(HashMap<String, Service>);
+pub struct Hosts {
+    services: HashMap<String, Service>,
+    /// Where the pages of the console are, beside addresses and `localhost`; `None`: on every host.
+    pages: Option<Vec<String>>,
+}
 
 impl Hosts {
     /// All services on every host.
@@ -23,8 +28,13 @@ impl Hosts {
     /// The classic names under `domain`: `api.`, `eds.`, `mws-<datacenter>.`, `mar-<datacenter>.` and
     /// `git-mar-<datacenter>.`.
     pub fn of_domain(domain: &str, datacenter: &str) -> Self {
-        Self::shared()
-            .with(&format!("api.{domain}"), Service::Platform)
+        Self::shared().and_of_domain(domain, datacenter)
+    }
+
+    /// The same beside what there is.
+    #[must_use]
+    pub fn and_of_domain(self, domain: &str, datacenter: &str) -> Self {
+        self.with(&format!("api.{domain}"), Service::Platform)
             .with(&format!("eds.{domain}"), Service::Eds)
             .with(&format!("mws-{datacenter}.{domain}"), Service::Mws)
             .with(&format!("mar-{datacenter}.{domain}"), Service::Mar)
@@ -34,22 +44,44 @@ impl Hosts {
     /// Gives `host`, without a port, to one service.
     #[must_use]
     pub fn with(mut self, host: &str, service: Service) -> Self {
-        self.0.insert(host.to_ascii_lowercase(), service);
+        self.services.insert(host.to_ascii_lowercase(), service);
+        self
+    }
+
+    /// Shows the pages of the console only on these names and those below them, on addresses, and on `localhost`. Any
+    /// other name that leads here was an app's, and its visitors are not to be asked for a password.
+    #[must_use]
+    pub fn with_pages_on(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        let names = names.into_iter().map(|name| name.to_ascii_lowercase());
+        self.pages = Some(names.collect());
         self
     }
 
     /// All of them.
     pub fn names(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
+        self.services.keys().cloned().collect()
     }
 
     pub(crate) fn owner(&self, host: &str) -> Option<Service> {
-        if self.0.is_empty() {
+        if self.services.is_empty() {
             return None;
         }
-        self.0
+        self.services
             .get(&without_port(host).to_ascii_lowercase())
             .copied()
+    }
+
+    fn shows_pages(&self, host: &str) -> bool {
+        let Some(names) = &self.pages else {
+            return true;
+        };
+        let host = without_port(host).to_ascii_lowercase();
+        let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let is_below = |name: &String| {
+            host.strip_suffix(name.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        is_address || host == "localhost" || names.iter().any(is_below)
     }
 }
 
@@ -71,12 +103,24 @@ pub(crate) fn service_for(
     headers: &HeaderMap,
 ) -> Service {
     if let Some(owner) = hosts.owner(host) {
-        return owner;
+        // The pages live beside the interface that they are a door to.
+        return match owner {
+            Service::Platform if is_a_page(path) => Service::Console,
+            owner => owner,
+        };
     }
     if names_a_backend(method, headers) {
         return Service::Eds;
     }
+    if is_a_page(path) && hosts.shows_pages(host) {
+        return Service::Console;
+    }
     service_by_path(path)
+}
+
+/// The pages of the console, and the page that nobody else has.
+fn is_a_page(path: &str) -> bool {
+    matches!(path, "/" | "/console" | "/favicon.ico") || path.starts_with("/console/")
 }
 
 fn service_by_path(path: &str) -> Service {
@@ -177,13 +221,17 @@ mod tests {
 
     #[test]
     fn on_a_shared_host_the_path_decides() {
-        use Service::{Eds, Git, Mar, Mws, Page, Platform};
+        use Service::{Console, Eds, Git, Mar, Mws, Page, Platform};
         let table = [
             ("/v1/apps", Mar),
             ("/v1/apps/mar-eu-1-twwto7g0/env_vars", Mar),
             ("/git/mar-eu-1-twwto7g0/info/refs", Git),
             ("/v1/appsx", Platform),
-            ("/", Platform),
+            ("/", Console),
+            ("/favicon.ico", Console),
+            ("/console", Console),
+            ("/console/sign-in", Console),
+            ("/consoles", Platform),
             ("/v1", Platform),
             ("/v1/user", Platform),
             ("/v1/user/accounts", Platform),
@@ -274,6 +322,37 @@ mod tests {
         for (host, service) in table {
             let found = service_for(&hosts, host, &Method::GET, "/v1/user", &id);
             assert_eq!(found, service, "{host}");
+        }
+        let page = |host| {
+            let none = HeaderMap::new();
+            service_for(&hosts, host, &Method::GET, "/console/profile", &none)
+        };
+        assert_eq!(page("api.example.org"), Service::Console);
+        assert_eq!(page("eds.example.org"), Service::Eds);
+        assert_eq!(page("pilvi.example.org"), Service::Console);
+    }
+
+    #[test]
+    fn the_console_is_on_our_own_names_only() {
+        let hosts = Hosts::of_domain("apps.example.net", "eu-1")
+            .with_pages_on(["Cloud.example.org".to_owned()]);
+        let table = [
+            ("cloud.example.org", Service::Console),
+            ("CLOUD.example.org:8443", Service::Console),
+            ("www.cloud.example.org", Service::Console),
+            ("api.apps.example.net", Service::Console),
+            ("127.0.0.1:8080", Service::Console),
+            ("[::1]:8080", Service::Console),
+            ("localhost:8080", Service::Console),
+            ("notcloud.example.org", Service::Platform),
+            ("www.example.com", Service::Platform),
+            ("", Service::Platform),
+        ];
+        for (host, service) in table {
+            for path in ["/", "/console", "/console/sign-in"] {
+                let found = service_for(&hosts, host, &Method::GET, path, &HeaderMap::new());
+                assert_eq!(found, service, "{host}{path}");
+            }
         }
     }
 

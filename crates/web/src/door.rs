@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
+use pilvi_core::Rates;
 use pilvi_model::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
@@ -25,6 +26,7 @@ use crate::apps::Apps;
 use crate::arrival::REQUEST_ID;
 use crate::body::{BodyBounds, too_large};
 use crate::dispatch::{one_spelling, service_for, without_port};
+use crate::rates::Visit;
 use crate::site::Unclaimed;
 use crate::{Arrival, Hosts, Limits, Manners, Refusal, Service, Site, Sockets, Worded};
 
@@ -41,6 +43,8 @@ pub struct Door {
     /// The router in front of apps.
     pub(crate) apps: Option<Apps>,
     pub(crate) sockets: Option<Arc<dyn Sockets>>,
+    /// How often one may ask.
+    rates: Option<Rates>,
     /// One permit for each connection that may be open.
     connections: Arc<Semaphore>,
     /// One permit for each connection that is told with patience that there is no room.
@@ -67,6 +71,7 @@ impl Door {
             sites: HashMap::new(),
             apps: None,
             sockets: None,
+            rates: None,
             connections,
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             is_full: AtomicBool::new(false),
@@ -100,6 +105,13 @@ impl Door {
         self
     }
 
+    /// Says how often one may ask. Without it as often as one likes.
+    #[must_use]
+    pub fn rates(mut self, rates: Rates) -> Self {
+        self.rates = Some(rates);
+        self
+    }
+
     /// Answers a request. Requests over the network and in process take the same way through here.
     pub async fn call(&self, mut request: Request<Body>, arrival: Arrival) -> Response<Body> {
         if let Some(apps) = &self.apps
@@ -119,17 +131,25 @@ impl Door {
 
         // A request that the head filter refused does not even get a preflight's answer.
         let refused = request.extensions_mut().remove::<Refusal>();
+        let mut visit = Visit::begin(self.rates.as_ref(), service, &arrival, request.headers());
+        let refused = refused.or_else(|| visit.as_mut()?.refused());
         let mut response = match (refused, asked.preflight()) {
             (Some(refusal), _) => refusal.into_response(),
             (None, Some(response)) => response,
             (None, None) => {
                 request.extensions_mut().insert(arrival.clone());
+                if let Some(visitor) = visit.as_ref().and_then(Visit::visitor) {
+                    request.extensions_mut().insert(visitor);
+                }
                 self.route(service, request).instrument(span.clone()).await
             }
         };
 
         let _entered = span.enter();
         dress(&*manners, &mut response);
+        if let Some(visit) = visit {
+            visit.end(&mut response);
+        }
         asked.sign(response.headers_mut());
         finish(&mut response, &method, version, &arrival);
         tracing::info!(

@@ -21,6 +21,8 @@ pub enum Service {
     Git,
     /// Accounts, instances and tokens.
     Platform,
+    /// The pages that people sign in on.
+    Console,
     /// The page of `pilvi demo`.
     Page,
 }
