@@ -9,12 +9,15 @@
 //! An owner may all. A developer may all but delete the account. A viewer reads, but no security token of an instance
 //! (`design.md` §8), and has an account token of their own, which opens no more than they may.
 //!
+//! An operator (`design.md` §8) looks after the server: quotas, copies, its log. That lets nobody into accounts: to
+//! see into one, an operator must be a member of it, as everybody else.
+//!
 //! An id that belongs to somebody else is answered like one that does not exist, so that nobody learns of it.
 
 use std::sync::Arc;
 
 use pilvi_base::Secret;
-use pilvi_core::{Principal, role_too_low};
+use pilvi_core::{Actor, Principal, role_too_low};
 use pilvi_model::{AccountId, Error, Instance, PersonId, Result};
 use pilvi_store::platform::{Account, Role};
 
@@ -36,6 +39,17 @@ impl Caller {
             Self::Account(_) => Err(Error::forbidden(
                 "an account token may only read its account and instances; use a personal access token",
             )),
+        }
+    }
+}
+
+impl Caller {
+    /// Who the audit log says it was.
+    pub(crate) fn actor(&self) -> Actor {
+        match self {
+            Self::Person(person) => Actor::Person(*person),
+            // Whose account token it is, nothing that it may do depends on; none of that changes anything either.
+            Self::Account(_) => Actor::Nobody,
         }
     }
 }
@@ -72,6 +86,18 @@ impl Platform {
             Caller::Account(_) => None,
         };
         found.ok_or_else(no_such_account)
+    }
+
+    /// What the person who calls is in the account; nothing for a token of the account itself.
+    pub(crate) async fn role_of(
+        &self,
+        caller: &Caller,
+        account: AccountId,
+    ) -> Result<Option<Role>> {
+        match caller {
+            Caller::Person(person) => self.store.find_role(account, *person).await,
+            Caller::Account(_) => Ok(None),
+        }
     }
 
     /// The account, if the caller is at least a `needed` in it.
@@ -123,6 +149,16 @@ impl Platform {
         match is_enough {
             true => Ok(()),
             false => Err(role_too_low(needed)),
+        }
+    }
+
+    /// Refuses everybody who does not look after the whole server.
+    pub async fn check_operator(&self, caller: &Caller) -> Result<()> {
+        match self.store.is_operator(caller.person()?).await? {
+            true => Ok(()),
+            false => Err(Error::forbidden(
+                "only an operator of this server may do this; ask one, or have them make you one",
+            )),
         }
     }
 

@@ -20,6 +20,21 @@ impl Platform {
         Ok(account)
     }
 
+    /// Gives an account another name.
+    pub async fn rename_account(
+        &self,
+        caller: &Caller,
+        id: AccountId,
+        name: String,
+    ) -> Result<Account> {
+        self.get_account_as(Role::Owner, caller, id).await?;
+        let mut faults = Faults::default();
+        faults.check_name(&name);
+        faults.finish()?;
+        let renamed = self.store.rename_account(id, name).await?;
+        renamed.ok_or_else(no_such_account)
+    }
+
     /// Deletes an account, which must be empty.
     pub async fn remove_account(&self, caller: &Caller, id: AccountId) -> Result<()> {
         self.get_account_as(Role::Owner, caller, id).await?;

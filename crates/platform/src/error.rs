@@ -40,6 +40,14 @@ impl Manners for PlatformManners {
     fn body_max_bytes(&self) -> usize {
         64 << 10
     }
+
+    /// An archive may be as large as what it is of; how large is bounded where it is taken in.
+    fn body_max_bytes_at(&self, path: &str) -> usize {
+        match crate::backups::is_restore(path) {
+            true => usize::MAX,
+            false => self.body_max_bytes(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,35 @@
 //! Instances: made and removed together with what their service keeps for them.
+//!
+//! Deleting one hides it and stops what runs for it; everything it holds stays for a time, in which its owner can have
+//! it back as it was. Then, or at once where that is wanted, it is removed for good.
 
 use std::sync::Arc;
 
 use pilvi_core::{Provisioner, complete};
-use pilvi_model::{AccountId, Error, Instance, Provider, Result};
-use pilvi_store::platform::{Account, InstanceChange, Role};
+use pilvi_model::{AccountId, Error, Instance, Provider, Result, Timestamp};
+use pilvi_store::platform::{Account, DeletedInstance, InstanceChange, Revival, Role};
 use serde_json::{Map, Value};
 
 use crate::access::no_such_instance;
 use crate::drafts::Faults;
 use crate::{Caller, InstanceDraft, Platform};
+
+/// How an instance is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// It can be restored for as long as the server keeps what was deleted.
+    AfterGrace,
+    /// For good.
+    Now,
+}
+
+/// An instance that was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removed {
+    pub account: AccountId,
+    /// It cannot be restored.
+    pub is_gone: bool,
+}
 
 impl Platform {
     /// Creates an instance and its first security token.
@@ -59,21 +79,108 @@ impl Platform {
         self.directory.change(&instance.id, change).await
     }
 
-    /// Removes an instance and all that its service keeps for it. It is gone for everybody at once; when the rest
-    /// fails, its owner can ask again, and the next start finishes it.
-    pub async fn remove_instance(&self, caller: &Caller, id: &str) -> Result<()> {
+    /// Deletes an instance. It is gone for everybody at once, also where it can be restored; when the rest fails, its
+    /// owner can ask again, and the next start finishes it.
+    pub async fn remove_instance(
+        &self,
+        caller: &Caller,
+        id: &str,
+        how: Removal,
+    ) -> Result<Removed> {
+        let account = self.check_removable(caller, id).await?;
+        let is_gone = how == Removal::Now || self.settings.deleted_instances_kept.is_zero();
+        let (platform, id) = (self.clone(), id.to_owned());
+        let is_gone = complete(&self.tasks, "delete an instance", async move {
+            let _turn = platform.turns.take(&id).await;
+            if !is_gone && platform.put_away(&id).await? {
+                return Ok(false);
+            }
+            platform.clear_away(&id).await?;
+            Ok(true)
+        })
+        .await?;
+        Ok(Removed { account, is_gone })
+    }
+
+    /// Brings a deleted instance back as it was: with its id, its tokens, and everything it holds.
+    pub async fn restore_instance(&self, caller: &Caller, id: &str) -> Result<Instance> {
+        self.check_removable(caller, id).await?;
+        let (platform, id) = (self.clone(), id.to_owned());
+        complete(&self.tasks, "restore an instance", async move {
+            let _turn = platform.turns.take(&id).await;
+            platform.bring_back(&id).await
+        })
+        .await
+    }
+
+    /// The account's instances that can be restored.
+    pub(crate) async fn list_deleted_instances(
+        &self,
+        account: AccountId,
+        provider: Option<Provider>,
+    ) -> Result<Vec<DeletedInstance>> {
+        self.store.list_deleted_instances(account, provider).await
+    }
+
+    /// Until when what was deleted at this moment can be restored.
+    pub(crate) fn removed_at(&self, deleted_at: Timestamp) -> Timestamp {
+        deleted_at.plus(self.settings.deleted_instances_kept)
+    }
+
+    /// Removes an instance that was deleted until then for good, unless it was brought back meanwhile.
+    pub(crate) async fn remove_expired(&self, id: &str, until: Timestamp) -> Result<bool> {
+        let (platform, id) = (self.clone(), id.to_owned());
+        complete(&self.tasks, "remove a deleted instance", async move {
+            let _turn = platform.turns.take(&id).await;
+            match platform.directory.retire_deleted(&id, until).await? {
+                Some(instance) => platform.remove_retired(&instance).await.map(|()| true),
+                None => Ok(false),
+            }
+        })
+        .await
+    }
+
+    /// The account of an instance that the caller may delete, or had deleted.
+    async fn check_removable(&self, caller: &Caller, id: &str) -> Result<AccountId> {
         let account = self.store.find_instance_account(id).await?;
         match account {
             Some(account) if self.can_see(caller, account).await? => {
                 self.check_role(Role::Developer, caller, account).await?;
+                Ok(account)
             }
-            _ => return Err(no_such_instance()),
+            _ => Err(no_such_instance()),
         }
-        let (platform, id) = (self.clone(), id.to_owned());
-        complete(&self.tasks, "remove an instance", async move {
-            platform.clear_away(&id).await
-        })
-        .await
+    }
+
+    /// Hides an instance and stops what runs for it. `false`: an earlier removal of it did not come to its end.
+    async fn put_away(&self, id: &str) -> Result<bool> {
+        let Some(hidden) = self.directory.hide(id, self.now()).await? else {
+            return Ok(false);
+        };
+        let instance = &hidden.instance;
+        self.service_of(instance)?.suspend(instance).await?;
+        Ok(true)
+    }
+
+    async fn bring_back(&self, id: &str) -> Result<Instance> {
+        let instance = match self.directory.revive(id).await? {
+            Revival::Done(instance) => instance,
+            Revival::NotDeleted => {
+                return Err(Error::conflict(
+                    "this instance is not deleted, so there is nothing to restore",
+                ));
+            }
+            Revival::Gone => return Err(no_such_instance()),
+        };
+        // It is there again. A service that cannot take it up now does so when it starts the next time.
+        if let Err(error) = self.service_of(&instance)?.resume(&instance).await {
+            tracing::error!(
+                instance = instance.id,
+                error = &error as &dyn std::error::Error,
+                "what belongs to a restored instance could not be started again"
+            );
+        }
+        Ok(instance)
     }
 
     /// Clears away instances whose creation or removal was interrupted by the end of an earlier run. To be called
@@ -112,6 +219,7 @@ impl Platform {
         let mut faults = Faults::default();
         faults.check_name(&draft.name);
         faults.check_tags(&draft.tags);
+        let asked_provider = Self::asked_provider(&draft).to_owned();
         let datacenter = match draft.datacenter {
             Some(asked) => {
                 self.check_datacenter("datacenterId", &asked, &mut faults);
@@ -119,7 +227,7 @@ impl Platform {
             }
             None => account.datacenter.clone(),
         };
-        let offered = self.offered(&draft.provider).and_then(|provisioner| {
+        let offered = self.offered(&asked_provider).and_then(|provisioner| {
             let config = provisioner.initial_config(draft.config)?;
             Ok((provisioner, config))
         });
@@ -150,17 +258,35 @@ impl Platform {
             return Err(Error::invalid(PROPERTY, "is required"));
         }
         let provider = asked.to_ascii_lowercase().parse::<Provider>();
-        let found = provider
-            .ok()
-            .and_then(|provider| self.provisioner(provider));
-        found.ok_or_else(|| {
-            let offered: Vec<&str> = self.providers().map(Provider::as_str).collect();
-            let offered = offered.join(", ");
-            Error::invalid(
-                PROPERTY,
-                format!("is not offered by this server, which offers {offered}"),
-            )
-        })
+        let known = provider.ok();
+        if let Some(found) = known.and_then(|provider| self.provisioner(provider)) {
+            return Ok(found);
+        }
+        let offered: Vec<&str> = self.providers().map(Provider::as_str).collect();
+        let offered = offered.join(", ");
+        Err(Error::invalid(
+            PROPERTY,
+            match known {
+                Some(Provider::Mdb) => format!(
+                    "asks for a managed database, which this server does not offer yet; it offers {offered}"
+                ),
+                Some(_) | None => {
+                    format!("is not offered by this server, which offers {offered}")
+                }
+            },
+        ))
+    }
+
+    /// What to ask for: a database may also be asked for as an app whose type is `service_container`, as the npm
+    /// client does (`platform.md` §6.1).
+    fn asked_provider(draft: &InstanceDraft) -> &str {
+        let provider = draft.provider.as_str();
+        let is_database = provider.eq_ignore_ascii_case(Provider::Mar.as_str())
+            && draft.config.get("runtimeType") == Some(&Value::from("service_container"));
+        match is_database {
+            true => Provider::Mdb.as_str(),
+            false => provider,
+        }
     }
 
     async fn build(&self, provisioner: &dyn Provisioner, instance: Instance) -> Result<Instance> {
@@ -194,16 +320,23 @@ impl Platform {
         }
     }
 
-    async fn clear_away(&self, id: &str) -> Result<()> {
+    pub(crate) async fn clear_away(&self, id: &str) -> Result<()> {
         let retired = self.directory.retire(id).await?;
-        let instance = retired.ok_or_else(no_such_instance)?;
-        let provisioner = self.provisioner(instance.provider).ok_or_else(|| {
+        self.remove_retired(&retired.ok_or_else(no_such_instance)?)
+            .await
+    }
+
+    async fn remove_retired(&self, instance: &Instance) -> Result<()> {
+        self.service_of(instance)?.remove(instance).await?;
+        self.store.delete_instance(&instance.id).await
+    }
+
+    pub(crate) fn service_of(&self, instance: &Instance) -> Result<Arc<dyn Provisioner>> {
+        self.provisioner(instance.provider).ok_or_else(|| {
             Error::internal(format!(
-                "no service here removes a {} instance",
+                "no service here looks after a {} instance",
                 instance.provider
             ))
-        })?;
-        provisioner.remove(&instance).await?;
-        self.store.delete_instance(id).await
+        })
     }
 }

@@ -38,7 +38,7 @@ impl Platform {
             ..AccountDraft::default()
         })?;
         let name = Some("First start".to_owned());
-        let (person_token, token) = self.new_person_token(person.id, name);
+        let (person_token, token) = self.new_person_token(person.id, name, None);
         let first_start = FirstStart {
             person: person.id,
             account: account.id,
@@ -64,11 +64,6 @@ impl Platform {
     }
 
     fn new_person(&self, email: String, name: String) -> Person {
-        Person {
-            id: PersonId::random(),
-            email,
-            name,
-            created_at: self.now(),
-        }
+        Person::new(PersonId::random(), email, name, self.now())
     }
 }

@@ -1,6 +1,10 @@
 //! What the operator chooses: datacenters and bounds.
 
+use std::time::Duration;
+
 use pilvi_model::Error;
+
+use crate::{ProviderSettings, Registration};
 
 /// A place that instances can be in. Every server has at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +58,11 @@ pub struct Limits {
     /// Personal access tokens of a person, or security tokens of an instance.
     pub tokens_per_holder: u32,
     pub ssh_keys_per_person: u32,
+    pub members_per_account: u32,
+    /// Invitations to an account that wait for an answer.
+    pub invitations_per_account: u32,
+    /// Invitations that one person sends.
+    pub invitations_per_day: u32,
 }
 
 impl Default for Limits {
@@ -63,6 +72,9 @@ impl Default for Limits {
             instances_per_account: 200,
             tokens_per_holder: 50,
             ssh_keys_per_person: 50,
+            members_per_account: 200,
+            invitations_per_account: 50,
+            invitations_per_day: 100,
         }
     }
 }
@@ -73,6 +85,14 @@ pub struct Settings {
     /// New accounts are in this one, unless they ask for another.
     pub datacenter: Datacenter,
     pub more_datacenters: Vec<Datacenter>,
+    pub registration: Registration,
+    /// Where people find this server, without a slash at the end: links in mails begin with it. Never taken from a
+    /// request, which could name the server of somebody else.
+    pub public_url: String,
+    /// Providers of single sign-on, in the order in which pages offer them.
+    pub sign_on: Vec<ProviderSettings>,
+    /// How long a deleted instance can be restored; zero: it is gone at once.
+    pub deleted_instances_kept: Duration,
     pub limits: Limits,
 }
 
@@ -92,6 +112,10 @@ impl Default for Settings {
         Self {
             datacenter,
             more_datacenters: Vec::new(),
+            registration: Registration::default(),
+            public_url: "http://localhost:8080".to_owned(),
+            sign_on: Vec::new(),
+            deleted_instances_kept: Duration::from_secs(7 * 24 * 60 * 60),
             limits: Limits::default(),
         }
     }

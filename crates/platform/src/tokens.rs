@@ -5,9 +5,12 @@
 //! the database alone gives none away. Each begins with a word that says what it is: nobody takes one for a number,
 //! and a scanner for leaked secrets finds it.
 
-use pilvi_base::Secret;
+use std::sync::Arc;
+
 use pilvi_base::secret::{random_bytes, random_hex};
-use pilvi_model::{AccountId, Error, PersonId, Result};
+use pilvi_base::{Keyring, Secret};
+use pilvi_model::{AccountId, Error, Instance, PersonId, Result, Timestamp};
+use pilvi_store::Store;
 use pilvi_store::platform::{Holder, NewToken, Role, Token};
 
 use crate::access::no_such_account;
@@ -21,8 +24,17 @@ pub struct IssuedToken {
     pub secret: Secret,
 }
 
+/// A wished-for personal access token.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenDraft {
+    /// What its owner calls it.
+    pub name: Option<String>,
+    /// From when on it is refused; `None`: never.
+    pub expires_at: Option<Timestamp>,
+}
+
 /// What a derived token is for, and thereby what it is derived from beside its generation.
-struct Derivation {
+pub(crate) struct Derivation {
     holder: Holder,
     prefix: &'static str,
     purpose: String,
@@ -37,7 +49,7 @@ impl Derivation {
         }
     }
 
-    fn of_instance(id: &str) -> Self {
+    pub(crate) fn of_instance(id: &str) -> Self {
         Self {
             holder: Holder::Instance(id.to_owned()),
             prefix: "pilvi_ins_",
@@ -51,14 +63,17 @@ impl Platform {
     pub async fn create_person_token(
         &self,
         person: PersonId,
-        name: Option<String>,
+        draft: TokenDraft,
     ) -> Result<IssuedToken> {
-        if let Some(name) = &name {
-            let mut faults = Faults::default();
+        let mut faults = Faults::default();
+        if let Some(name) = &draft.name {
             faults.check_name(name);
-            faults.finish()?;
         }
-        let (token, secret) = self.new_person_token(person, name);
+        if draft.expires_at.is_some_and(|end| end <= self.now()) {
+            faults.add("expiresAt", "must be in the future");
+        }
+        faults.finish()?;
+        let (token, secret) = self.new_person_token(person, draft.name, draft.expires_at);
         let record = self.insert_token(token).await?;
         Ok(IssuedToken { record, secret })
     }
@@ -126,26 +141,37 @@ impl Platform {
     }
 
     /// Adds a security token to an instance.
-    pub async fn create_instance_token(&self, caller: &Caller, id: &str) -> Result<IssuedToken> {
+    pub async fn create_instance_token(
+        &self,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<(Arc<Instance>, IssuedToken)> {
         let instance = self.get_own_instance(caller, id).await?;
         let derivation = Derivation::of_instance(&instance.id);
         let record = self
             .insert_token(self.new_derived_token(&derivation))
             .await?;
-        Ok(self.reveal(&derivation, record))
+        Ok((instance, self.reveal(&derivation, record)))
     }
 
     /// Deletes a security token of an instance.
-    pub async fn remove_instance_token(&self, caller: &Caller, id: &str, token: i64) -> Result<()> {
+    pub async fn remove_instance_token(
+        &self,
+        caller: &Caller,
+        id: &str,
+        token: i64,
+    ) -> Result<Arc<Instance>> {
         let instance = self.get_own_instance(caller, id).await?;
         self.remove_token(Holder::Instance(instance.id.clone()), token)
-            .await
+            .await?;
+        Ok(instance)
     }
 
     pub(crate) fn new_person_token(
         &self,
         person: PersonId,
         name: Option<String>,
+        expires_at: Option<Timestamp>,
     ) -> (NewToken, Secret) {
         let secret = Secret::new(format!("pilvi_pat_{}", random_hex::<20>()));
         let token = NewToken {
@@ -154,6 +180,7 @@ impl Platform {
             generation: 0,
             name,
             created_at: self.now(),
+            expires_at,
         };
         (token, secret)
     }
@@ -169,12 +196,17 @@ impl Platform {
     fn new_derived_token(&self, derivation: &Derivation) -> NewToken {
         // Drawn at random, so that a deleted token never comes back.
         let generation = i64::from_be_bytes(random_bytes::<8>());
+        self.derived_token(derivation, generation)
+    }
+
+    pub(crate) fn derived_token(&self, derivation: &Derivation, generation: i64) -> NewToken {
         NewToken {
             holder: derivation.holder.clone(),
             digest: self.derive(derivation, generation).digest(),
             generation,
             name: None,
             created_at: self.now(),
+            expires_at: None,
         }
     }
 
@@ -204,8 +236,29 @@ impl Platform {
     }
 
     fn derive(&self, derivation: &Derivation, generation: i64) -> Secret {
-        let purpose = format!("{} {generation}", derivation.purpose);
-        let tail = self.keyring.derive_token(&purpose);
-        Secret::new(format!("{}{}", derivation.prefix, tail.expose()))
+        derive(&self.keyring, derivation, generation)
     }
+}
+
+fn derive(keyring: &Keyring, derivation: &Derivation, generation: i64) -> Secret {
+    let purpose = format!("{} {generation}", derivation.purpose);
+    let tail = keyring.derive_token(&purpose);
+    Secret::new(format!("{}{}", derivation.prefix, tail.expose()))
+}
+
+/// Makes every account token and security token the one that the newest key gives; the old ones open nothing from now
+/// on. Returns how many changed.
+pub async fn renew_derived_tokens(store: &Store, keyring: &Keyring) -> Result<u64> {
+    let keyring = keyring.clone();
+    store
+        .rederive_tokens(move |holder, generation| {
+            let derivation = match holder {
+                Holder::Member { account, person } => Derivation::of_member(*account, *person),
+                Holder::Instance(id) => Derivation::of_instance(id),
+                // The store asks for none of these: they are random.
+                Holder::Person(_) => return [0; 32],
+            };
+            derive(&keyring, &derivation, generation).digest()
+        })
+        .await
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::drafts::Faults;
 use crate::settings::Datacenter;
-use crate::{AccountDraft, InstanceDraft, IssuedToken, SshKeyDraft};
+use crate::{AccountDraft, InstanceDraft, IssuedToken, SshKeyDraft, TokenDraft};
 
 /// Lists are objects with an array `results`.
 #[derive(Serialize)]
@@ -29,6 +29,9 @@ pub(crate) struct Person {
     id: String,
     email: String,
     name: String,
+    #[serde(rename = "emailVerified")]
+    verified: bool,
+    operator: bool,
 }
 
 impl From<store::Person> for Person {
@@ -37,6 +40,8 @@ impl From<store::Person> for Person {
             id: person.id.to_string(),
             email: person.email,
             name: person.name,
+            verified: person.verified,
+            operator: person.operator,
         }
     }
 }
@@ -49,6 +54,8 @@ pub(crate) struct Account<'a> {
     datacenter: AccountDatacenter<'a>,
     vpc: bool,
     created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -59,7 +66,11 @@ struct AccountDatacenter<'a> {
 
 impl<'a> Account<'a> {
     /// `datacenter` is the account's, unless the server does not have it any more.
-    pub(crate) fn new(account: store::Account, datacenter: Option<&'a Datacenter>) -> Self {
+    pub(crate) fn new(
+        account: store::Account,
+        datacenter: Option<&'a Datacenter>,
+        role: Option<store::Role>,
+    ) -> Self {
         Self {
             id: account.id.to_string(),
             name: account.name,
@@ -69,6 +80,7 @@ impl<'a> Account<'a> {
             },
             vpc: account.vpc,
             created_at: account.created_at.to_string(),
+            role: role.map(store::Role::as_str),
         }
     }
 }
@@ -113,6 +125,30 @@ impl<'a> Instance<'a> {
     }
 }
 
+/// An instance that can be restored, and until when.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeletedInstance<'a> {
+    #[serde(flatten)]
+    instance: Instance<'a>,
+    deleted_at: String,
+    removed_at: String,
+}
+
+impl<'a> DeletedInstance<'a> {
+    pub(crate) fn new(
+        instance: Instance<'a>,
+        deleted_at: Timestamp,
+        removed_at: Timestamp,
+    ) -> Self {
+        Self {
+            instance,
+            deleted_at: text(deleted_at),
+            removed_at: text(removed_at),
+        }
+    }
+}
+
 /// A token: with its value in the classic snake case, where the caller may see it, and without it elsewhere.
 #[derive(Serialize)]
 pub(crate) struct Authorization {
@@ -123,6 +159,10 @@ pub(crate) struct Authorization {
     name: Option<String>,
     #[serde(rename = "createdAt")]
     created_at: String,
+    #[serde(rename = "expiresAt", skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(rename = "lastUsedAt", skip_serializing_if = "Option::is_none")]
+    used_at: Option<String>,
 }
 
 impl Authorization {
@@ -140,6 +180,8 @@ impl Authorization {
             access_token: secret.map(|secret| secret.expose().to_owned()),
             name: token.name,
             created_at: text(token.created_at),
+            expires_at: token.expires_at.map(text),
+            used_at: token.used_at.map(text),
         }
     }
 }
@@ -164,7 +206,7 @@ impl From<store::SshKey> for SshKey {
     }
 }
 
-fn text(moment: Timestamp) -> String {
+pub(crate) fn text(moment: Timestamp) -> String {
     moment.to_string()
 }
 
@@ -192,6 +234,14 @@ pub(crate) fn account_draft(body: Value) -> Result<AccountDraft> {
     };
     fields.faults.finish()?;
     Ok(draft)
+}
+
+/// Reads `{"name"}`.
+pub(crate) fn account_name(body: Value) -> Result<String> {
+    let mut fields = Fields::of(body)?;
+    let name = fields.text("name").unwrap_or_default();
+    fields.faults.finish()?;
+    Ok(name)
 }
 
 /// Reads `{"name","serviceProviderId","datacenterId","tags","config"}`.
@@ -227,23 +277,26 @@ pub(crate) fn ssh_key_draft(body: Value) -> Result<SshKeyDraft> {
     Ok(draft)
 }
 
-/// Reads the optional name of a token.
-pub(crate) fn token_name(body: Value) -> Result<Option<String>> {
+/// Reads `{"name","expiresAt"}`, both optional.
+pub(crate) fn token_draft(body: Value) -> Result<TokenDraft> {
     let mut fields = Fields::of(body)?;
-    let name = fields.text("name");
+    let draft = TokenDraft {
+        name: fields.text("name"),
+        expires_at: fields.moment("expiresAt"),
+    };
     fields.faults.finish()?;
-    Ok(name)
+    Ok(draft)
 }
 
 /// The members of a JSON object, taken one by one. A null counts as missing, because the command line sends one for
 /// an option that was not given. Members that nobody takes are ignored.
-struct Fields {
+pub(crate) struct Fields {
     members: Map<String, Value>,
-    faults: Faults,
+    pub(crate) faults: Faults,
 }
 
 impl Fields {
-    fn of(body: Value) -> Result<Self> {
+    pub(crate) fn of(body: Value) -> Result<Self> {
         let members = match body {
             Value::Object(members) => members,
             Value::Null => Map::new(),
@@ -255,14 +308,25 @@ impl Fields {
         })
     }
 
-    fn text(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
         match self.take(name)? {
             Value::String(text) => Some(text),
             _ => self.refuse(name, "must be a string"),
         }
     }
 
-    fn flag(&mut self, name: &str) -> Option<bool> {
+    pub(crate) fn moment(&mut self, name: &str) -> Option<Timestamp> {
+        let text = self.text(name)?;
+        // With or without milliseconds, as our own replies write it.
+        let whole = match text.strip_suffix('Z') {
+            Some(seconds) if !seconds.contains('.') => format!("{seconds}.000Z"),
+            _ => text,
+        };
+        let moment = Timestamp::from_millis_text(&whole);
+        moment.or_else(|| self.refuse(name, "must be a time such as 2027-01-31T12:00:00Z"))
+    }
+
+    pub(crate) fn flag(&mut self, name: &str) -> Option<bool> {
         match self.take(name)? {
             Value::Bool(flag) => Some(flag),
             _ => self.refuse(name, "must be true or false"),

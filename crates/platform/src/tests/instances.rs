@@ -57,13 +57,15 @@ async fn an_instance_is_created_shown_changed_and_removed() {
         .get(&format!("{path}/authorizations"))
         .await
         .first_token();
+    let now = format!("{path}?now=true");
     assert_eq!(
-        world.call("DELETE", &path, Value::Null).await.expect(200),
+        world.call("DELETE", &now, Value::Null).await.expect(200),
         json!({})
     );
     assert!(!world.eds.holds(&id));
     world.get(&path).await.expect(404);
     world.call("DELETE", &path, Value::Null).await.expect(404);
+    world.call("DELETE", &now, Value::Null).await.expect(404);
     world
         .get(&format!("{path}/authorizations"))
         .await
@@ -298,8 +300,9 @@ async fn a_removal_that_failed_hides_the_instance_and_can_be_repeated() {
     let neighbour = world.add_neighbour().await;
     let id = world.add_instance("eds").await.id;
     let path = format!("/v1/instances/{id}");
+    let now = format!("{path}?now=true");
     world.eds.break_at(Step::Remove);
-    world.call("DELETE", &path, Value::Null).await.expect(503);
+    world.call("DELETE", &now, Value::Null).await.expect(503);
     assert!(world.eds.holds(&id));
     world.get(&path).await.expect(404);
     world

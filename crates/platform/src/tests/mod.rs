@@ -1,13 +1,24 @@
 //! The platform in process: its real routes and rules over real SQLite, behind the real door.
 
+mod audit;
+mod backups;
 mod captures;
+mod deletion;
+mod device;
+mod events;
 mod instances;
+mod invitations;
+mod members;
+mod oidc;
+mod people;
+mod quotas;
 mod refusals;
 mod ssh_keys;
 mod tokens;
 mod who_may;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -15,7 +26,13 @@ use axum::body::{Body, to_bytes};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, StatusCode};
 use pilvi_base::{Clock, Keyring, TaskGroup};
-use pilvi_core::{Directory, Identity, Provisioner, Provisioning};
+use pilvi_core::mail::Post;
+use pilvi_core::passwords::Cost;
+use pilvi_core::provisioner::Measuring;
+use pilvi_core::{
+    Audit, Directory, Exporting, Extent, Identity, Importing, Incoming, Mailer, Passwords,
+    Provisioner, Provisioning, Secrets, Usage,
+};
 use pilvi_model::{AccountId, Error, Instance, PersonId, Provider, RequestId, Result};
 use pilvi_store::Store;
 use pilvi_store::platform::Role;
@@ -37,7 +54,9 @@ struct World {
     account: AccountId,
     /// The operator's personal access token.
     token: String,
-    _folder: TempDir,
+    clock: Clock,
+    tasks: TaskGroup,
+    folder: TempDir,
 }
 
 /// What came back.
@@ -54,25 +73,40 @@ impl World {
     }
 
     async fn with_limits(limits: Limits) -> Self {
+        Self::with_settings(Settings {
+            limits,
+            ..Settings::default()
+        })
+        .await
+    }
+
+    async fn with_settings(settings: Settings) -> Self {
         let folder = TempDir::new().unwrap();
         let store = Store::open(folder.path(), pilvi_store::Limits::default())
             .await
             .unwrap();
         let tasks = TaskGroup::new();
-        let identity = Identity::new(store.clone());
+        let clock = Clock::manual(UNIX_EPOCH + Duration::from_millis(1_426_669_200_123));
+        let identity = Identity::new(store.clone()).with_clock(clock.clone());
         let directory = Directory::new(store.clone(), tasks.clone());
         let eds = Arc::new(Shelf::new(Provider::Eds));
+        let cost = Cost {
+            memory_kib: 8,
+            passes: 1,
+        };
+        let post = Post::Folder(folder.path().join("mail"));
+        let mailer = Mailer::new(post, "pilvi@localhost", clock.clone(), tasks.clone()).unwrap();
         let platform = Platform::new(Parts {
             store: store.clone(),
             identity: identity.clone(),
             directory: directory.clone(),
             keyring: Keyring::from_bytes([7; 32]),
-            clock: Clock::manual(UNIX_EPOCH + Duration::from_millis(1_426_669_200_123)),
-            tasks,
-            settings: Settings {
-                limits,
-                ..Settings::default()
-            },
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            passwords: Passwords::new(cost).unwrap(),
+            mailer,
+            audit: Audit::new(store.clone(), clock.clone(), tasks.clone()),
+            settings,
             provisioners: vec![
                 eds.clone(),
                 Arc::new(Shelf::new(Provider::Mws)),
@@ -96,7 +130,9 @@ impl World {
             person,
             account,
             token: token.expose().to_owned(),
-            _folder: folder,
+            clock,
+            tasks,
+            folder,
         }
     }
 
@@ -119,6 +155,12 @@ impl World {
         self.send(request).await
     }
 
+    /// The status of an answer that may be no JSON.
+    async fn status(&self, request: Request<Body>) -> u16 {
+        let arrival = Arrival::in_process("localhost:8080", RequestId::from_bytes([1; 16]));
+        self.door.call(request, arrival).await.status().as_u16()
+    }
+
     async fn send(&self, request: Request<Body>) -> Answer {
         let arrival = Arrival::in_process("localhost:8080", RequestId::from_bytes([1; 16]));
         let (parts, body) = self.door.call(request, arrival).await.into_parts();
@@ -130,6 +172,17 @@ impl World {
             headers: parts.headers,
             body: serde_json::from_slice(&bytes).expect("every answer is JSON"),
         }
+    }
+
+    /// Waits until everything that runs in the background is done.
+    async fn rest(&self) {
+        let quiet = async {
+            while self.tasks.running() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let quiet = tokio::time::timeout(Duration::from_secs(60), quiet).await;
+        quiet.expect("what runs in the background ends");
     }
 
     fn account_path(&self, rest: &str) -> String {
@@ -178,7 +231,7 @@ impl World {
             .unwrap();
         let token = self
             .platform
-            .create_person_token(person, None)
+            .create_person_token(person, Default::default())
             .await
             .unwrap();
         let account_token = self
@@ -209,7 +262,7 @@ impl World {
             .unwrap();
         let token = self
             .platform
-            .create_person_token(person, None)
+            .create_person_token(person, Default::default())
             .await
             .unwrap();
         let caller = Caller::Person(person);
@@ -250,14 +303,24 @@ impl Answer {
 struct Shelf {
     provider: Provider,
     things: Mutex<BTreeSet<String>>,
+    /// Those that were put away.
+    cellar: Mutex<BTreeSet<String>>,
     broken: Mutex<Option<Step>>,
+    /// Whether secrets came along, by restoration.
+    arrived: Mutex<Vec<Secrets>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Step {
     Create,
+    Suspend,
+    Resume,
     Remove,
+    Measure,
     CreateAndRemove,
+    Export,
+    Import,
+    Replace,
 }
 
 impl Shelf {
@@ -265,7 +328,9 @@ impl Shelf {
         Self {
             provider,
             things: Mutex::default(),
+            cellar: Mutex::default(),
             broken: Mutex::default(),
+            arrived: Mutex::default(),
         }
     }
 
@@ -275,6 +340,10 @@ impl Shelf {
 
     fn holds(&self, id: &str) -> bool {
         self.things.lock().unwrap().contains(id)
+    }
+
+    fn has_put_away(&self, id: &str) -> bool {
+        self.cellar.lock().unwrap().contains(id)
     }
 
     fn len(&self) -> usize {
@@ -316,6 +385,50 @@ impl Provisioner for Shelf {
             self.things.lock().unwrap().insert(instance.id.clone());
             self.check(Step::Create)
         })
+    }
+
+    /// Every backend holds a thousand bytes, and every gateway three sockets.
+    fn usage<'a>(&'a self, _: &'a Instance) -> Measuring<'a> {
+        let of = |provider, figure| (self.provider == provider).then_some(figure);
+        let usage = Usage {
+            storage_bytes: of(Provider::Eds, 1000),
+            sockets: of(Provider::Mws, 3),
+            ..Usage::default()
+        };
+        Box::pin(async move { self.check(Step::Measure).map(|()| usage) })
+    }
+
+    fn suspend<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        Box::pin(async {
+            self.check(Step::Suspend)?;
+            self.cellar.lock().unwrap().insert(instance.id.clone());
+            Ok(())
+        })
+    }
+
+    fn resume<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        Box::pin(async {
+            self.check(Step::Resume)?;
+            self.cellar.lock().unwrap().remove(&instance.id);
+            Ok(())
+        })
+    }
+
+    fn export<'a>(&'a self, _: &'a Instance, _: &'a Path, _: Extent) -> Exporting<'a> {
+        Box::pin(async { self.check(Step::Export).map(|()| BTreeMap::new()) })
+    }
+
+    fn import<'a>(&'a self, incoming: Incoming<'a>) -> Importing<'a> {
+        Box::pin(async move {
+            let id = incoming.instance.id.clone();
+            self.things.lock().unwrap().insert(id);
+            self.arrived.lock().unwrap().push(incoming.secrets);
+            self.check(Step::Import).map(|()| Vec::new())
+        })
+    }
+
+    fn replace<'a>(&'a self, _: Incoming<'a>) -> Provisioning<'a> {
+        Box::pin(async { self.check(Step::Replace) })
     }
 
     fn remove<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {

@@ -109,15 +109,35 @@ async fn an_instance_that_breaks_rules_is_refused_with_all_of_them() {
 #[tokio::test]
 async fn providers_that_are_not_here_are_named_in_the_refusal() {
     let world = World::new().await;
-    for body in [
-        // What an old client sends for a database.
-        json!({
-            "name": "db1",
-            "serviceProviderId": "mdb",
-            "config": {"runtimeSize": 1, "serviceImage": "qtcs/mysql:5.6"},
-        }),
-        json!({"name": "db1", "serviceProviderId": "MDB", "datacenterId": "eu-1"}),
-        json!({"name": "x", "serviceProviderId": "mail"}),
+    const DATABASE: &str = "serviceProviderId asks for a managed database, which this server does not offer yet; it \
+                            offers eds, mws, mar";
+    for (body, message) in [
+        // What old clients send for a database: the command line, and the npm package.
+        (
+            json!({
+                "name": "db1",
+                "serviceProviderId": "mdb",
+                "config": {"runtimeSize": 1, "serviceImage": "qtcs/mysql:5.6"},
+            }),
+            DATABASE,
+        ),
+        (
+            json!({"name": "db1", "serviceProviderId": "MDB", "datacenterId": "eu-1"}),
+            DATABASE,
+        ),
+        (
+            json!({
+                "name": "db1",
+                "serviceProviderId": "mar",
+                "config": {"runtimeType": "service_container", "runtimeSize": "1", "serviceImage": "qtcs/redis:2.8"},
+                "datacenterId": "eu-1",
+            }),
+            DATABASE,
+        ),
+        (
+            json!({"name": "x", "serviceProviderId": "mail"}),
+            "serviceProviderId is not offered by this server, which offers eds, mws, mar",
+        ),
     ] {
         let answer = world
             .call("POST", &world.account_path("/instances"), body)
@@ -128,7 +148,7 @@ async fn providers_that_are_not_here_are_named_in_the_refusal() {
             json!({"errors": [{
                 "reason": "ValidationFailed",
                 "property": "serviceProviderId",
-                "message": "serviceProviderId is not offered by this server, which offers eds, mws, mar",
+                "message": message,
             }]})
         );
     }
@@ -180,6 +200,7 @@ async fn nobody_gets_more_than_the_bounds_allow() {
         instances_per_account: 1,
         tokens_per_holder: 2,
         ssh_keys_per_person: 2,
+        ..Limits::default()
     })
     .await;
     let instance = world.add_instance("eds").await.id;

@@ -23,7 +23,13 @@ async fn the_first_start_happens_once() {
     assert!(world.platform.bootstrap().await.unwrap().is_none());
     assert_eq!(
         world.get("/v1/user").await.expect(200),
-        json!({"id": world.person.to_string(), "email": "operator@localhost", "name": "Operator"})
+        json!({
+            "id": world.person.to_string(),
+            "email": "operator@localhost",
+            "name": "Operator",
+            "emailVerified": false,
+            "operator": true,
+        })
     );
     let accounts = world.get("/v1/user/accounts").await.expect(200);
     assert_eq!(
@@ -34,6 +40,7 @@ async fn the_first_start_happens_once() {
             "datacenter": {"id": "eu-1", "description": "This server"},
             "vpc": false,
             "createdAt": "2015-03-18T09:00:00Z",
+            "role": "owner",
         }]})
     );
     assert_eq!(
@@ -64,7 +71,12 @@ async fn a_personal_access_token_is_shown_once() {
     assert_eq!(list["results"].as_array().unwrap().len(), 2);
     assert_eq!(
         list["results"][1],
-        json!({"id": named["id"], "name": "laptop", "createdAt": "2015-03-18T09:00:00Z"})
+        json!({
+            "id": named["id"],
+            "name": "laptop",
+            "createdAt": "2015-03-18T09:00:00Z",
+            "lastUsedAt": "2015-03-18T09:00:00Z",
+        })
     );
     let path = format!("/v1/authorizations/{}", named["id"]);
     assert_eq!(
@@ -221,7 +233,11 @@ async fn an_account_goes_with_its_tokens_once_it_is_empty() {
     assert_eq!(refused["error"]["reason"], "Conflict");
 
     world
-        .call("DELETE", &format!("/v1/instances/{id}"), Value::Null)
+        .call(
+            "DELETE",
+            &format!("/v1/instances/{id}?now=true"),
+            Value::Null,
+        )
         .await
         .expect(200);
     assert_eq!(
@@ -262,7 +278,7 @@ async fn the_database_gives_no_token_away() {
             .await
             .first_token(),
     ];
-    for entry in std::fs::read_dir(world._folder.path()).unwrap() {
+    for entry in std::fs::read_dir(world.folder.path()).unwrap() {
         let path = entry.unwrap().path();
         if !path.is_file() {
             continue;
