@@ -5,7 +5,8 @@ use std::path::Path;
 use std::{fs, io};
 
 fn main() -> io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../buildpacks");
+    // Asked when this runs: a target folder may outlive the clone in which this was compiled.
+    let folder = Path::new(&variable("CARGO_MANIFEST_DIR")).join("../../buildpacks");
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut files = Vec::new();
     collect(&folder, "", &mut files)?;
@@ -16,15 +17,15 @@ fn main() -> io::Result<()> {
         writeln!(list, "    ({file:?}, include_bytes!({path:?})),").map_err(io::Error::other)?;
     }
     list.push_str("]\n");
-    fs::write(Path::new(&out_folder()).join("buildpacks.rs"), list)
+    fs::write(Path::new(&variable("OUT_DIR")).join("buildpacks.rs"), list)
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "Cargo speaks to build scripts through variables"
 )]
-fn out_folder() -> String {
-    std::env::var("OUT_DIR").expect("Cargo sets OUT_DIR for build scripts")
+fn variable(name: &str) -> String {
+    std::env::var(name).expect("Cargo sets it for build scripts")
 }
 
 /// The files below `folder`, as paths with forward slashes that begin with `prefix`.

@@ -35,7 +35,11 @@ impl Eds {
         }
         let read = |(place, operation)| {
             self.operation(operation).map_err(|mut error| {
-                error.message = format!("operations[{place}]: {}", error.message);
+                let prefix = format!("operations[{place}]");
+                error.message = format!("{prefix}: {}", error.message);
+                for field in &mut error.fields {
+                    field.message = format!("{} (in {prefix})", field.message);
+                }
                 error
             })
         };

@@ -1,10 +1,11 @@
 //! Who asks, and of which backend (`eds.md` §2.1, §8.3).
 
 use axum::extract::FromRequestParts;
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, Method};
 use pilvi_base::Secret;
+use pilvi_core::InFlight;
 use pilvi_model::{Asker, BackendId, Error, Instance, Provider, RequestId, Result};
 use pilvi_store::Backend;
 use pilvi_store::backend::Author;
@@ -18,6 +19,8 @@ pub(crate) struct Caller {
     pub backend: Backend,
     pub asker: Asker,
     pub request: RequestId,
+    /// As long as the request is under way; `None`: nobody counts it.
+    _in_flight: Option<InFlight>,
 }
 
 /// The backend that a request concerns, whoever sent it: for calls that bring their credentials in another way and
@@ -63,12 +66,19 @@ impl FromRequestParts<Eds> for Caller {
     async fn from_request_parts(parts: &mut Parts, eds: &Eds) -> Result<Self, Refusal> {
         let Ok(arrival) = Arrival::from_request_parts(parts, eds).await;
         let (id, instance) = backend(&parts.headers, eds).await?;
+        eds.0.fairness.give_way(&instance.id).await?;
+        // Writes wait for the disk in a line of their backend, and their bodies may be slow to come.
+        let in_flight = match parts.method {
+            Method::GET | Method::HEAD => Some(eds.0.fairness.enter(&instance.id).await?),
+            _ => None,
+        };
         let backend = eds.0.store.backend(id);
         let asker = asker(&parts.headers, eds, &instance, &backend).await?;
         Ok(Self {
             backend,
             asker,
             request: arrival.request_id,
+            _in_flight: in_flight,
         })
     }
 }
@@ -131,6 +141,14 @@ async fn asker(
             user.ok_or_else(|| wrong("the session token"))
         }
         None => Ok(Asker::Anonymous),
+    }
+}
+
+/// The token that may be an administrator's, from where [`asker`] looks for one.
+pub(crate) fn admin_token(headers: &HeaderMap) -> Option<Secret> {
+    match non_empty(headers, "enginio-backend-masterkey") {
+        Some(key) => Some(Secret::new(strip_bearer(key))),
+        None => bearer(headers, Scheme::AnyCase),
     }
 }
 

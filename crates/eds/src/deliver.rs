@@ -284,6 +284,10 @@ impl Deliverer {
         webhook: WebhookId,
         worker: &Worker,
     ) -> Result<Progress> {
+        // What a deleted backend has to tell waits until it is restored.
+        if !self.exists(backend.id).await? {
+            return Ok(Progress::Done);
+        }
         let due = backend.due_deliveries(webhook, self.now(), BATCH).await?;
         if due.is_empty() {
             let next = backend.next_delivery_at(webhook).await?;

@@ -7,6 +7,7 @@
 
 mod access;
 mod atomic;
+mod audit;
 mod auth;
 mod batch;
 mod caller;
@@ -17,6 +18,7 @@ mod objects;
 mod once;
 pub mod openapi;
 mod people;
+pub mod portable;
 mod provisioner;
 mod routes;
 #[cfg(test)]
@@ -31,7 +33,7 @@ use std::sync::Arc;
 
 use pilvi_base::secret::random_bytes;
 use pilvi_base::{Clock, Keyring, TaskGroup};
-use pilvi_core::{Directory, Egress, Identity};
+use pilvi_core::{Audit, Directory, Egress, Fairness, Identity};
 use pilvi_model::Timestamp;
 use pilvi_model::id::IdMaker;
 use pilvi_store::Store;
@@ -57,6 +59,8 @@ struct Parts {
     ids: IdMaker,
     wakes: Wakes,
     people: People,
+    fairness: Fairness,
+    audit: Audit,
 }
 
 impl Eds {
@@ -78,7 +82,31 @@ impl Eds {
             ids,
             wakes: Wakes::default(),
             people,
+            fairness: Fairness::unbounded(),
+            audit: Audit::unkept(),
         }))
+    }
+
+    /// Writes administrative acts into this log. Until this is called they are lines of the server's log only.
+    ///
+    /// # Panics
+    /// When there is another handle already.
+    #[must_use]
+    pub fn with_audit(mut self, audit: Audit) -> Self {
+        let parts = Arc::get_mut(&mut self.0).expect("nobody else has a handle yet");
+        parts.audit = audit;
+        self
+    }
+
+    /// Shares out what is read among the backends. Until this is called everybody reads as much as they like.
+    ///
+    /// # Panics
+    /// When there is another handle already.
+    #[must_use]
+    pub fn with_fairness(mut self, fairness: Fairness) -> Self {
+        let parts = Arc::get_mut(&mut self.0).expect("nobody else has a handle yet");
+        parts.fairness = fairness;
+        self
     }
 
     /// What the door needs to serve this service.

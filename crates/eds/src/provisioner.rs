@@ -1,7 +1,9 @@
 //! What happens when a backend is made or removed: its file comes and goes with its instance.
 
-use pilvi_core::Provisioner;
-use pilvi_core::provisioner::{Provisioning, refuse_unknown};
+use std::path::Path;
+
+use pilvi_core::provisioner::{Measuring, Provisioning, refuse_unknown};
+use pilvi_core::{Exporting, Extent, Importing, Incoming, Provisioner, Usage};
 use pilvi_model::{BackendId, Error, Instance, Provider, Result};
 use serde_json::{Map, Value};
 
@@ -34,6 +36,39 @@ impl Provisioner for Eds {
                 }
                 false => self.0.store.create_backend(backend).await,
             }
+        })
+    }
+
+    /// Deliveries stop by themselves, because the deliverer does not find the backend. These are those that waited.
+    fn resume<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        Box::pin(async move {
+            let backend = self.0.store.backend(instance.id.parse()?);
+            for (backend, webhook) in backend.webhooks_with_pending_deliveries().await? {
+                self.0.wakes.wake(backend, webhook);
+            }
+            Ok(())
+        })
+    }
+
+    fn export<'a>(&'a self, instance: &'a Instance, folder: &'a Path, _: Extent) -> Exporting<'a> {
+        Box::pin(self.lay_out(instance, folder))
+    }
+
+    fn import<'a>(&'a self, incoming: Incoming<'a>) -> Importing<'a> {
+        Box::pin(self.take_in(incoming))
+    }
+
+    fn replace<'a>(&'a self, incoming: Incoming<'a>) -> Provisioning<'a> {
+        Box::pin(self.take_the_place(incoming))
+    }
+
+    fn usage<'a>(&'a self, instance: &'a Instance) -> Measuring<'a> {
+        Box::pin(async move {
+            let bytes = self.0.store.backend_bytes(instance.id.parse()?).await?;
+            Ok(Usage {
+                storage_bytes: Some(bytes),
+                ..Usage::default()
+            })
         })
     }
 

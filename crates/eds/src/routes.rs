@@ -14,7 +14,7 @@ use pilvi_model::query::{Parameters, Query};
 use pilvi_model::{Error, ObjectId, ObjectType, Permission};
 use pilvi_web::{Params, Refusal, Reply};
 
-use crate::Eds;
+use crate::{Eds, audit};
 
 pub(crate) type Answer = Result<Reply, Refusal>;
 
@@ -227,7 +227,8 @@ pub const ROUTES: &[Route] = &[
 /// The router of all calls.
 pub(crate) fn table(eds: Eds) -> Router {
     let router = ROUTES.iter().fold(Router::new(), |router, route| {
-        router.route(route.path, (route.handler)())
+        let handler = audit::watched(&eds, route, (route.handler)());
+        router.route(route.path, handler)
     });
     router.with_state(eds)
 }

@@ -89,8 +89,14 @@ impl std::fmt::Debug for Headers {
     }
 }
 
-fn context(backend: BackendId, webhook: WebhookId) -> String {
+pub(crate) fn context(backend: BackendId, webhook: WebhookId) -> String {
     format!("headers of webhook {webhook} of backend {backend}")
+}
+
+/// Whether sealed headers are none at all.
+pub(crate) fn is_empty(keyring: &Keyring, context: &str, sealed: &[u8]) -> bool {
+    let plain = keyring.open_sealed(context, sealed);
+    plain.is_ok_and(|plain| plain == b"{}")
 }
 
 impl Eds {

@@ -111,7 +111,13 @@ pub(crate) fn see_quarantine(command: &mut Command, quarantine: &Quarantine) {
 }
 
 /// Asks git something short. What git says on its way to failure becomes the error.
-pub(crate) async fn ask<A: AsRef<OsStr>>(
+pub(crate) async fn ask<A: AsRef<OsStr>>(command: Command, arguments: &[A]) -> io::Result<Answer> {
+    ask_within(QUESTION_TIMEOUT, command, arguments).await
+}
+
+/// The same for work that takes longer the more there is.
+pub(crate) async fn ask_within<A: AsRef<OsStr>>(
+    time: Duration,
     mut command: Command,
     arguments: &[A],
 ) -> io::Result<Answer> {
@@ -130,7 +136,7 @@ pub(crate) async fn ask<A: AsRef<OsStr>>(
             stderr: stderr?,
         }))
     };
-    tokio::time::timeout(QUESTION_TIMEOUT, answering)
+    tokio::time::timeout(time, answering)
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "git took too long"))?
 }

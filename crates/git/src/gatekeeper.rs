@@ -1,6 +1,7 @@
 //! Who comes in.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use futures_util::future::BoxFuture;
 use pilvi_base::Secret;
@@ -39,8 +40,13 @@ pub enum Access {
 
 /// Knows keys, tokens and rights. Every call may come from anybody on the network.
 pub trait Gatekeeper: Send + Sync + 'static {
-    /// Whose key this is, by its fingerprint in the form `SHA256:…`; `None`: nobody's.
-    fn key_holder<'a>(&'a self, fingerprint: &'a str) -> BoxFuture<'a, Result<Option<Pusher>>>;
+    /// Whose key this is, by its fingerprint in the form `SHA256:…`; `None`: nobody's, or nobody's that is heard now
+    /// from this address.
+    fn key_holder<'a>(
+        &'a self,
+        fingerprint: &'a str,
+        peer: IpAddr,
+    ) -> BoxFuture<'a, Result<Option<Pusher>>>;
 
     /// Whose token this is; `None`: nobody's.
     fn token_holder(&self, token: Secret) -> BoxFuture<'_, Result<Option<Pusher>>>;

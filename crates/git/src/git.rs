@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -146,6 +147,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) manner: Manner,
     pub(crate) app: &'a str,
     pub(crate) pusher: Pusher,
+    /// Where they are.
+    pub(crate) peer: IpAddr,
     /// What the client says of the protocol versions it knows.
     pub(crate) protocol: Option<&'a str>,
 }
@@ -266,6 +269,7 @@ impl Expected {
         let reception = Arc::new(Reception {
             app: wish.app.to_owned(),
             pusher: wish.pusher.clone(),
+            peer: wish.peer,
             abandoned: CancellationToken::new(),
             progress: Mutex::default(),
         });

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -60,38 +61,37 @@ enum Action {
 
 impl Git {
     /// Answers one request, whose path is `<app>/info/refs`, `<app>/git-upload-pack` or `<app>/git-receive-pack`
-    /// behind `prefix`.
-    pub async fn answer<B>(&self, prefix: &str, request: Request<B>) -> Reply
+    /// behind `prefix`. `peer` is where it came from.
+    pub async fn answer<B>(&self, prefix: &str, peer: IpAddr, request: Request<B>) -> Reply
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        self.try_answer(prefix, request)
+        self.try_answer(prefix, peer, request)
             .await
             .unwrap_or_else(|refusal| *refusal)
     }
 
-    async fn try_answer<B>(&self, prefix: &str, request: Request<B>) -> Result<Reply, Box<Reply>>
+    async fn try_answer<B>(
+        &self,
+        prefix: &str,
+        peer: IpAddr,
+        request: Request<B>,
+    ) -> Result<Reply, Box<Reply>>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let (parts, body) = request.into_parts();
         let target = read_target(prefix, &parts.method, &parts.uri)?;
-        let pusher = self.recognise(&parts.headers).await?;
+        let who = (self.recognise(&parts.headers).await?, peer.to_canonical());
         match target.action {
             Action::Advertise(service) => {
-                let wish = wish(
-                    &target,
-                    service,
-                    Manner::Advertisement,
-                    pusher,
-                    &parts.headers,
-                );
+                let wish = wish(&target, service, Manner::Advertisement, who, &parts.headers);
                 let conversation = self.begin(wish).await.map_err(|error| refuse(&error))?;
                 advertise(service, &parts.headers, conversation).await
             }
             Action::Exchange(service) => {
                 let inflate = check_exchange(service, &parts.headers)?;
-                let wish = wish(&target, service, Manner::Exchange, pusher, &parts.headers);
+                let wish = wish(&target, service, Manner::Exchange, who, &parts.headers);
                 let conversation = self.begin(wish).await.map_err(|error| refuse(&error))?;
                 let bytes_max = match service {
                     Service::Upload => QUESTION_MAX,
@@ -188,7 +188,7 @@ fn wish<'a>(
     target: &Target<'a>,
     service: Service,
     manner: Manner,
-    pusher: Pusher,
+    (pusher, peer): (Pusher, IpAddr),
     headers: &'a HeaderMap,
 ) -> Wish<'a> {
     Wish {
@@ -196,6 +196,7 @@ fn wish<'a>(
         manner,
         app: target.app,
         pusher,
+        peer,
         protocol: protocol(service, headers),
     }
 }

@@ -11,6 +11,7 @@
 //! becomes a git process in `conversation.rs`, whose hook (`hook.rs`) calls back to `receive.rs`.
 
 mod app_name;
+mod bundle;
 mod command;
 mod conversation;
 mod gatekeeper;

@@ -1,5 +1,6 @@
 //! A push, as whoever deploys it sees it.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ pub struct Push {
     /// What is to be built and run.
     pub deploy: Deploy,
     pub pusher: Pusher,
+    /// Where the push comes from.
+    pub peer: IpAddr,
     /// Where the new objects are until the push is accepted; [`crate::Repositories::archive`] wants it.
     pub quarantine: Quarantine,
     /// Cancelled when nobody waits for the outcome any more: the pusher hung up, or the server is stopping.

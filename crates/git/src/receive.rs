@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,7 @@ use crate::{Deploy, Output, Push, Pusher, Rejected, Update};
 pub(crate) struct Reception {
     pub(crate) app: String,
     pub(crate) pusher: Pusher,
+    pub(crate) peer: IpAddr,
     /// The pusher hung up, or the server stops.
     pub(crate) abandoned: CancellationToken,
     /// A plain mutex: held to put something in or to take it out.
@@ -213,6 +215,7 @@ async fn decide(
             updates: request.updates,
             deploy: deploy.clone(),
             pusher: reception.pusher.clone(),
+            peer: reception.peer,
             quarantine: request.quarantine,
             abandoned: reception.abandoned.clone(),
         };
@@ -235,6 +238,7 @@ fn note(reception: &Reception, updates: &[Update]) {
         target: "pilvi::audit",
         app = reception.app,
         who,
+        peer = %reception.peer,
         updates = updates.len(),
         first,
         "pushed to an app's repository"

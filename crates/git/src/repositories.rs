@@ -102,6 +102,24 @@ impl Repositories {
         removed.await.map_err(Error::internal)
     }
 
+    /// Gives the repository of one app to another, in the place of what that one has; a push that is under way fails or
+    /// lands in the new one. Where there is none to be given, the other is left without.
+    pub async fn replace(&self, app: &str, with: &str) -> Result<()> {
+        let replaced = async {
+            let (to, from) = (self.path(app)?, self.path(with)?);
+            match tokio::fs::try_exists(&from).await? {
+                false => return self.remove(app).await.map_err(io::Error::other),
+                true => self.remove(app).await.map_err(io::Error::other)?,
+            }
+            tokio::fs::rename(&from, &to).await?;
+            tokio::fs::File::open(to.parent().unwrap_or(&to))
+                .await?
+                .sync_all()
+                .await
+        };
+        replaced.await.map_err(Error::internal)
+    }
+
     /// How many bytes the app's repository takes on disk.
     pub async fn size(&self, app: &str) -> Result<u64> {
         let repository = self.path(app).map_err(Error::internal)?;

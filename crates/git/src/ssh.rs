@@ -138,6 +138,7 @@ impl SshServer {
         let connection = Connection::new(
             self.git.clone(),
             tasks.clone(),
+            peer.ip(),
             standing,
             self.limits.channels_max,
         );

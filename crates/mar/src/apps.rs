@@ -1,5 +1,6 @@
 //! An app as a whole: what it is, whether it runs, and how many processes of each type.
 
+use pilvi_core::Resource;
 use pilvi_model::app::{ProcessType, StackName};
 use pilvi_model::{AppId, Error, FieldError, Result};
 use pilvi_store::platform::{App, Wanted};
@@ -68,7 +69,8 @@ impl Mar {
     pub(crate) async fn set_stack(&self, caller: &Caller, stack: &StackName) -> Result<()> {
         self.check_stack(stack)?;
         self.store().set_app_stack(&caller.app, stack).await?;
-        caller.note("changed the stack");
+        self.note(caller.act("app.stack").with("stack", stack.to_string()))
+            .await;
         Ok(())
     }
 
@@ -90,10 +92,11 @@ impl Mar {
     /// Starts or stops all processes.
     pub(crate) async fn set_wanted(&self, caller: &Caller, wanted: Wanted) -> Result<()> {
         self.store().set_app_wanted(&caller.app, wanted).await?;
-        caller.note(match wanted {
-            Wanted::Running => "started the app",
-            Wanted::Stopped => "stopped the app",
-        });
+        let event = match wanted {
+            Wanted::Running => "app.start",
+            Wanted::Stopped => "app.stop",
+        };
+        self.note(caller.act(event)).await;
         self.parts().processes.apply(&caller.app).await
     }
 
@@ -101,31 +104,39 @@ impl Mar {
     pub(crate) async fn scale(&self, caller: &Caller, asked: &Map<String, Value>) -> Result<()> {
         let limits = self.parts().settings.limits;
         let counts = counts(asked, limits.processes_per_type)?;
+        let memory_max = self.0.quotas.defaults().most(Resource::AppMemoryBytes);
         self.store()
-            .scale(&caller.app, counts, limits.processes)
+            .scale(&caller.app, counts, limits.processes, memory_max)
             .await?;
-        caller.note("scaled the app");
+        let act = asked
+            .iter()
+            .fold(caller.act("app.scale"), |act, (name, count)| {
+                act.with(name, count.clone())
+            });
+        self.note(act).await;
         self.parts().processes.apply(&caller.app).await
     }
 
     /// Replaces all processes by new ones.
     pub(crate) async fn restart(&self, caller: &Caller) -> Result<()> {
-        caller.note("restarted the app");
-        self.parts().processes.restart(&caller.app).await
+        self.parts().processes.restart(&caller.app).await?;
+        self.note(caller.act("app.restart")).await;
+        Ok(())
     }
 
     /// Forgets what builds kept for the next build.
     pub(crate) async fn purge_cache(&self, caller: &Caller) -> Result<()> {
-        caller.note("emptied the build cache");
         let parts = self.parts();
         crate::folders::remove_tree(parts.folders.cache(&caller.app)).await?;
+        self.note(caller.act("app.cache.remove")).await;
         parts.folders.make(&caller.app)
     }
 
     /// Empties the repository. What runs goes on running.
     pub(crate) async fn reset_repository(&self, caller: &Caller) -> Result<()> {
-        caller.note("emptied the repository");
-        self.parts().repositories.reset(caller.app.as_str()).await
+        self.parts().repositories.reset(caller.app.as_str()).await?;
+        self.note(caller.act("app.repository.reset")).await;
+        Ok(())
     }
 
     /// Every process type with its wanted count.

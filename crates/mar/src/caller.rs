@@ -9,12 +9,14 @@
 //! Owners and developers may all, viewers what the table of calls says (`routes.rs`). Everybody else's apps do not
 //! exist for them.
 
+use std::net::IpAddr;
+
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
-use pilvi_core::{Principal, role_too_low};
-use pilvi_model::{AppId, Error, Provider, RequestId, Result};
+use pilvi_core::{Act, Actor, Principal, role_too_low};
+use pilvi_model::{AccountId, AppId, Error, Provider, RequestId, Result};
 use pilvi_store::platform::Role;
-use pilvi_web::{Arrival, Refusal, Scheme, bearer};
+use pilvi_web::{Arrival, Refusal, Scheme, Visitor, bearer};
 
 use crate::Mar;
 use crate::routes::Who;
@@ -23,8 +25,10 @@ use crate::routes::Who;
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub app: AppId,
+    pub(crate) account: AccountId,
     who: Principal,
-    pub request: RequestId,
+    request: RequestId,
+    peer: IpAddr,
 }
 
 impl Caller {
@@ -38,14 +42,11 @@ impl Caller {
         Ok(person.map_or_else(|| "somebody who is gone".to_owned(), |person| person.email))
     }
 
-    /// Writes an administrative act into the server's log.
-    pub(crate) fn note(&self, act: &str) {
-        let who = match &self.who {
-            Principal::Person(id) => format!("person {id}"),
-            Principal::Account { id, person } => format!("account {id} of person {person}"),
-            Principal::Instance { id } => format!("instance {id}"),
-        };
-        tracing::info!(target: "pilvi::audit", app = %self.app, who, request = %self.request, "{act}");
+    /// An act of this caller upon the app, for the audit log.
+    pub(crate) fn act(&self, event: &'static str) -> Act {
+        Act::new(Actor::from(&self.who), event, &self.app)
+            .in_account(self.account)
+            .asked_by(&self.request, Some(self.peer))
     }
 }
 
@@ -59,17 +60,23 @@ impl FromRequestParts<Mar> for Caller {
         })?;
         let who = mar.parts().identity.authenticate(&token).await?;
         let who = who.ok_or_else(|| Error::unauthenticated("the token is not known"))?;
+        let Ok(visitor) = Visitor::from_request_parts(parts, mar).await;
+        match &who {
+            Principal::Person(person) | Principal::Account { person, .. } => {
+                visitor.is_person(*person)?;
+            }
+            Principal::Instance { .. } => visitor.is_good(),
+        }
         let app: AppId = param(parts, mar, "id").await?.parse()?;
         let instance = mar
             .parts()
             .directory
             .find(Provider::Mar, app.as_str())
             .await?;
-        let role = match instance {
-            Some(instance) => mar.parts().identity.role(&who, &instance).await?,
-            None => None,
-        };
-        let role = role.ok_or_else(|| Error::not_found("there is no such app"))?;
+        let no_such_app = || Error::not_found("there is no such app");
+        let instance = instance.ok_or_else(no_such_app)?;
+        let role = mar.parts().identity.role(&who, &instance).await?;
+        let role = role.ok_or_else(no_such_app)?;
         // A call that nobody marked as one for viewers is none.
         let is_for_viewers = parts.extensions.get::<Who>() == Some(&Who::Viewer);
         if !is_for_viewers && !role.may_change() {
@@ -77,8 +84,10 @@ impl FromRequestParts<Mar> for Caller {
         }
         Ok(Self {
             app,
+            account: instance.account,
             who,
             request: arrival.request_id,
+            peer: arrival.peer.ip(),
         })
     }
 }

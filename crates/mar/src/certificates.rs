@@ -46,7 +46,7 @@ impl Mar {
             .store
             .put_certificate(&caller.app, certificate.clone())
             .await?;
-        caller.note("set the certificate");
+        self.note(caller.act("app.certificate.change")).await;
         parts.processes.apply(&caller.app).await?;
         Ok(certificate)
     }
@@ -55,7 +55,7 @@ impl Mar {
         if !self.store().delete_certificate(&caller.app).await? {
             return Err(Error::not_found("the app has no certificate of its own"));
         }
-        caller.note("removed the certificate");
+        self.note(caller.act("app.certificate.remove")).await;
         self.parts().processes.apply(&caller.app).await
     }
 }
@@ -93,7 +93,7 @@ pub(crate) fn names_of(certificate: &Certificate) -> Vec<String> {
     first.map(|(_, parsed)| names(&parsed)).unwrap_or_default()
 }
 
-fn context(app: &AppId) -> String {
+pub(crate) fn context(app: &AppId) -> String {
     format!("mar certificate {app}")
 }
 

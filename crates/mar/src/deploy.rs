@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
-use pilvi_git::{Deployer, Output, Push, Rejected};
+use pilvi_core::{Act, Actor};
+use pilvi_git::{Deployer, Output, Push, Pusher, Rejected};
 use pilvi_model::app::{ProcessTypes, SlugTag, StackName};
 use pilvi_model::{AppId, Error, Kind, Result};
 use pilvi_runtime::Stacks;
@@ -49,6 +50,17 @@ impl Deployer for Deploys {
     }
 }
 
+fn actor(pusher: &Pusher) -> Actor {
+    match pusher {
+        Pusher::Person { id, .. } => Actor::Person(*id),
+        Pusher::Account { id, person } => Actor::Account {
+            id: *id,
+            person: *person,
+        },
+        Pusher::Instance(id) => Actor::Instance(id.clone()),
+    }
+}
+
 impl Deploys {
     pub fn new(mar: Mar, pipeline: Pipeline, stacks: Stacks) -> Self {
         Self {
@@ -65,6 +77,8 @@ impl Deploys {
             .app(&id)
             .await
             .map_err(because("look for the app"))?;
+        let room = self.mar.check_disk(app.account).await;
+        room.map_err(because("look for room"))?;
         let stack = self.stack_of(&app).map_err(because("look for the stack"))?;
         let prepare = || because("prepare the build");
         let order = self.order(&app, &push, &stack).await.map_err(prepare())?;
@@ -96,6 +110,11 @@ impl Deploys {
             .release(&app.id, plan, &dots)
             .await
             .map_err(Refused::Release)?;
+        let act = Act::new(actor(&push.pusher), "app.push", &app.id)
+            .in_account(app.account)
+            .from_peer(push.peer)
+            .with("tag", slug.tag.to_string());
+        self.mar.note(act).await;
         voice
             .line(&format!("Uploading app container {} done.", dots.drawn()))
             .await;

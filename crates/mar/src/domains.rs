@@ -19,7 +19,12 @@ impl Mar {
             .store
             .insert_domain(&caller.app, domain.clone(), most, self.now())
             .await?;
-        caller.note("added a domain");
+        self.note(
+            caller
+                .act("app.domain.create")
+                .with("domain", domain.to_string()),
+        )
+        .await;
         parts.processes.apply(&caller.app).await?;
         Ok(domain)
     }
@@ -30,7 +35,12 @@ impl Mar {
         if !self.store().delete_domain(&caller.app, &domain).await? {
             return Err(no_such());
         }
-        caller.note("removed a domain");
+        self.note(
+            caller
+                .act("app.domain.remove")
+                .with("domain", domain.to_string()),
+        )
+        .await;
         self.parts().processes.apply(&caller.app).await
     }
 }

@@ -51,15 +51,23 @@ impl Mar {
             count_max: parts.settings.limits.vars,
             bytes_max: parts.settings.limits.vars_bytes,
         };
-        let (set, unset) = (set.collect(), change.unset);
+        let (set, unset): (Vec<_>, _) = (set.collect(), change.unset);
+        let act = caller
+            .act("app.vars.change")
+            .with("set", names(change.set.iter().map(|(name, _)| name)))
+            .with("removed", names(unset.iter()));
         parts.store.change_app_vars(app, set, unset, bounds).await?;
         if let Some(stack) = &change.stack {
             parts.store.set_app_stack(app, stack).await?;
         }
-        caller.note("changed config vars");
+        self.note(act).await;
         self.release_vars(app, caller.author(self).await?);
         Ok(())
     }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a VarName>) -> Vec<String> {
+    names.map(ToString::to_string).collect()
 }
 
 /// What a request asks for.
@@ -169,11 +177,11 @@ pub(crate) fn open(keyring: &Keyring, app: &AppId, sealed: &[u8]) -> Result<Vars
     serde_json::from_slice(&plain).map_err(Error::internal)
 }
 
-fn one_context(app: &AppId, name: &VarName) -> String {
+pub(crate) fn one_context(app: &AppId, name: &VarName) -> String {
     format!("mar var {app} {name}")
 }
 
-fn all_context(app: &AppId) -> String {
+pub(crate) fn all_context(app: &AppId) -> String {
     format!("mar release {app}")
 }
 

@@ -35,8 +35,14 @@ impl Mar {
                 "{most} commands run in this app already; wait until one of them has ended"
             ))
         })?;
-        caller.note("ran a command in a process");
-        let run = self.parts().processes.exec(&caller.app, process, command);
+        let processes = &self.parts().processes;
+        let running = processes.status(&caller.app).await?;
+        if running.iter().any(|known| known.name == *process) {
+            // Before it runs: a command may end anything, also the server.
+            self.note(caller.act("app.exec").with("process", process.to_string()))
+                .await;
+        }
+        let run = processes.exec(&caller.app, process, command);
         tokio::time::timeout(PATIENCE, run).await.map_err(|_| {
             Error::unavailable("the command did not end in time, and neither did stopping it")
         })?

@@ -8,6 +8,7 @@
 //!
 //! Every role may fetch; owners and developers may push. An app of somebody else does not exist.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -18,12 +19,12 @@ use axum::routing::any;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
 use pilvi_base::Secret;
-use pilvi_core::Directory;
+use pilvi_core::{Directory, Identity, Principal, Rates};
 use pilvi_git::{Access, Gatekeeper, Git, Pusher};
 use pilvi_model::{Error, PersonId, Provider, Result};
 use pilvi_store::Store;
-use pilvi_store::platform::{Holder, Person, Role};
-use pilvi_web::{Cors, Manners, Refusal, Site, Worded};
+use pilvi_store::platform::{Person, Role};
+use pilvi_web::{Arrival, Cors, Manners, Refusal, Site, Worded};
 use serde_json::{Value, json};
 
 /// Knows keys, tokens and roles from the platform's data.
@@ -31,21 +32,56 @@ use serde_json::{Value, json};
 pub struct Gate {
     store: Store,
     directory: Directory,
+    identity: Identity,
+    rates: Option<Rates>,
 }
 
 impl Gate {
     pub fn new(store: Store, directory: Directory) -> Self {
-        Self { store, directory }
+        Self {
+            identity: Identity::new(store.clone()),
+            store,
+            directory,
+            rates: None,
+        }
+    }
+
+    /// How many unknown keys may come from one address. Without it as many as like.
+    #[must_use]
+    pub fn with_rates(self, rates: Rates) -> Self {
+        Self {
+            rates: Some(rates),
+            ..self
+        }
+    }
+
+    /// Like tokens at the other doors: where too many unknown keys came from, only known ones are looked at.
+    async fn find_key_holder(&self, fingerprint: &str, peer: IpAddr) -> Result<Option<Pusher>> {
+        let key = self
+            .rates
+            .as_ref()
+            .map(|rates| (rates, rates.token("ssh", fingerprint.as_bytes())));
+        if let Some((rates, key)) = key
+            && !rates.is_known(key)
+            && rates.check_failures(peer).is_err()
+        {
+            return Ok(None);
+        }
+        let holder = self.store.find_ssh_key_holder(fingerprint.to_owned());
+        let holder = holder.await?;
+        match (key, &holder) {
+            (Some((rates, key)), Some(_)) => rates.welcome(key),
+            (Some((rates, key)), None) => rates.failed(key, peer),
+            (None, _) => {}
+        }
+        Ok(holder.map(pusher))
     }
 
     async fn find_token_holder(&self, token: Secret) -> Result<Option<Pusher>> {
-        Ok(match self.store.find_token_holder(token.digest()).await? {
-            Some(Holder::Person(id)) => self.store.find_person(id).await?.map(pusher),
-            Some(Holder::Member { account, person }) => Some(Pusher::Account {
-                id: account,
-                person,
-            }),
-            Some(Holder::Instance(id)) => Some(Pusher::Instance(id)),
+        Ok(match self.identity.authenticate(&token).await? {
+            Some(Principal::Person(id)) => self.store.find_person(id).await?.map(pusher),
+            Some(Principal::Account { id, person }) => Some(Pusher::Account { id, person }),
+            Some(Principal::Instance { id }) => Some(Pusher::Instance(id)),
             None => None,
         })
     }
@@ -67,9 +103,12 @@ impl Gate {
 }
 
 impl Gatekeeper for Gate {
-    fn key_holder<'a>(&'a self, fingerprint: &'a str) -> BoxFuture<'a, Result<Option<Pusher>>> {
-        let holder = self.store.find_ssh_key_holder(fingerprint.to_owned());
-        Box::pin(async { Ok(holder.await?.map(pusher)) })
+    fn key_holder<'a>(
+        &'a self,
+        fingerprint: &'a str,
+        peer: IpAddr,
+    ) -> BoxFuture<'a, Result<Option<Pusher>>> {
+        Box::pin(self.find_key_holder(fingerprint, peer))
     }
 
     fn token_holder(&self, token: Secret) -> BoxFuture<'_, Result<Option<Pusher>>> {
@@ -124,8 +163,9 @@ pub fn git_site(git: Git) -> Site {
     }
 }
 
-async fn answer(State(git): State<Git>, request: Request) -> Response {
-    let mut response = git.answer(PREFIX, request).await.map(Body::new);
+async fn answer(State(git): State<Git>, arrival: Arrival, request: Request) -> Response {
+    let answered = git.answer(PREFIX, arrival.peer.ip(), request);
+    let mut response = answered.await.map(Body::new);
     // Git shows its refusals to a person only as they are.
     response.extensions_mut().insert(Worded);
     response

@@ -21,6 +21,7 @@ mod logs;
 mod mar;
 pub mod pipeline;
 mod places;
+pub mod portable;
 mod processes;
 mod provisioner;
 mod releases;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use pilvi_base::{Clock, Keyring, TaskGroup};
-use pilvi_core::{Directory, Identity};
+use pilvi_core::quotas::Limits;
+use pilvi_core::{Act, Audit, Directory, Identity, Quotas};
 use pilvi_git::Repositories;
 use pilvi_model::{AppId, Error, Result, Timestamp};
 use pilvi_store::Store;
@@ -17,6 +18,7 @@ use crate::places::Places;
 use crate::releases::Turns;
 use crate::settings::Settings;
 use crate::slugs::Drafts;
+use crate::upload::Rooms;
 use crate::{Processes, routes};
 
 /// The service. Cloning gives another handle on the same one.
@@ -25,6 +27,8 @@ pub struct Mar(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) parts: Parts,
+    audit: Audit,
+    pub(crate) quotas: Quotas,
     pub(crate) turns: Turns,
     /// Those who follow a log.
     pub(crate) followers: Places,
@@ -32,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) commands: Places,
     /// Those who upload a slug.
     pub(crate) uploads: Places,
+    pub(crate) rooms: Rooms,
 }
 
 /// What the service is built from.
@@ -55,12 +60,42 @@ pub struct Parts {
 impl Mar {
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
+            quotas: Quotas::new(parts.store.clone(), Limits::default()),
             parts,
+            audit: Audit::unkept(),
             turns: Turns::default(),
             followers: Places::default(),
             commands: Places::default(),
             uploads: Places::default(),
+            rooms: Rooms::default(),
         }))
+    }
+
+    /// The quotas that all services share. Until this is called there are those of everybody.
+    ///
+    /// # Panics
+    /// When there is another handle already.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: Quotas) -> Self {
+        let inner = Arc::get_mut(&mut self.0).expect("nobody else has a handle yet");
+        inner.quotas = quotas;
+        self
+    }
+
+    /// Writes administrative acts into this log. Until this is called they are lines of the server's log only.
+    ///
+    /// # Panics
+    /// When there is another handle already.
+    #[must_use]
+    pub fn with_audit(mut self, audit: Audit) -> Self {
+        let inner = Arc::get_mut(&mut self.0).expect("nobody else has a handle yet");
+        inner.audit = audit;
+        self
+    }
+
+    /// Writes down an act that is done.
+    pub(crate) async fn note(&self, act: Act) {
+        self.0.audit.note(act).await;
     }
 
     /// What the door needs to serve this service.

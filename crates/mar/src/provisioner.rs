@@ -1,13 +1,18 @@
 //! What happens when an app is made or removed.
 
+use std::path::Path;
+
 use pilvi_base::secret::random_bytes;
-use pilvi_core::Provisioner;
-use pilvi_core::provisioner::{Provisioning, refuse_unknown};
+use pilvi_core::provisioner::{Measuring, Provisioning, refuse_unknown};
+use pilvi_core::{Exporting, Extent, Importing, Incoming, Provisioner, Resource, Usage};
 use pilvi_model::app::{Size, StackName};
 use pilvi_model::{AppId, Error, Instance, Kind, Provider, Result};
+use pilvi_store::platform::Wanted;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedMutexGuard;
 
-use crate::Mar;
+use crate::pipeline::bytes_below;
+use crate::{Mar, upload};
 
 const SIZE: &str = "runtimeSize";
 const TYPE: &str = "runtimeType";
@@ -47,6 +52,9 @@ impl Provisioner for Mar {
                 .store
                 .insert_app(&app, size, &StackName::default())
                 .await?;
+            let defaults = self.0.quotas.defaults();
+            let memory_max = defaults.most(Resource::AppMemoryBytes);
+            parts.store.check_app_memory(&app, memory_max).await?;
             parts.folders.make(&app)?;
             match parts.repositories.create(app.as_str()).await {
                 // A push makes it as well, so a server without git offers all else.
@@ -60,18 +68,83 @@ impl Provisioner for Mar {
         })
     }
 
+    /// Everything stops, and the router forgets the app. A build that is under way comes to its end, and its release is
+    /// refused.
+    fn suspend<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        Box::pin(async move { self.stop(&instance.id.parse()?).await.map(drop) })
+    }
+
+    fn resume<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        Box::pin(async move { self.parts().processes.apply(&instance.id.parse()?).await })
+    }
+
+    fn usage<'a>(&'a self, instance: &'a Instance) -> Measuring<'a> {
+        Box::pin(self.measure(instance))
+    }
+
+    fn hold<'a>(&'a self, folder: &'a Path) -> Provisioning<'a> {
+        Box::pin(self.hold_slugs(folder))
+    }
+
+    fn export<'a>(
+        &'a self,
+        instance: &'a Instance,
+        folder: &'a Path,
+        extent: Extent,
+    ) -> Exporting<'a> {
+        Box::pin(self.lay_out(instance, folder, extent))
+    }
+
+    fn import<'a>(&'a self, incoming: Incoming<'a>) -> Importing<'a> {
+        Box::pin(self.take_in(incoming))
+    }
+
+    fn replace<'a>(&'a self, incoming: Incoming<'a>) -> Provisioning<'a> {
+        Box::pin(self.take_the_place(incoming))
+    }
+
     fn remove<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
         Box::pin(async move {
             let (app, parts) = (instance.id.parse::<AppId>()?, self.parts());
-            parts.processes.remove(&app).await?;
-            // A release that was just beginning comes to its end here, and none begins any more.
-            let _turn = self.turn(&app).await;
-            parts.processes.remove(&app).await?;
+            let _turn = self.stop(&app).await?;
             parts.repositories.remove(app.as_str()).await?;
             parts.journal.remove(&app).await?;
             parts.folders.remove(&app).await?;
             parts.store.delete_app(&app).await
         })
+    }
+}
+
+impl Mar {
+    async fn measure(&self, instance: &Instance) -> Result<Usage> {
+        let (id, parts) = (instance.id.parse::<AppId>()?, self.parts());
+        let app = self.app(&id).await?;
+        let formation = parts.store.formation(&id).await?;
+        let wanted = formation.iter().map(|(_, count)| u64::from(*count)).sum();
+        let processes = match app.wanted {
+            Wanted::Running => wanted,
+            Wanted::Stopped => 0,
+        };
+        let folder = parts.folders.of(&id);
+        let files = upload::on_a_thread(move || Ok(bytes_below(&folder))).await?;
+        let repository = parts.repositories.size(id.as_str()).await.unwrap_or(0);
+        Ok(Usage {
+            memory_bytes: Some(processes.saturating_mul(app.size.memory_bytes())),
+            processes: Some(processes),
+            disk_bytes: Some(files.saturating_add(repository)),
+            ..Usage::default()
+        })
+    }
+
+    /// Stops everything of an app that nobody finds any more. As long as the turn that is returned is held, nothing
+    /// begins; after that, the store refuses new releases.
+    pub(crate) async fn stop(&self, app: &AppId) -> Result<OwnedMutexGuard<()>> {
+        let processes = &self.parts().processes;
+        processes.remove(app).await?;
+        // A release that was just beginning comes to its end here, and none begins any more.
+        let turn = self.turn(app).await;
+        processes.remove(app).await?;
+        Ok(turn)
     }
 }
 

@@ -7,13 +7,13 @@ mod slugs;
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Router};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
-use pilvi_web::{Refusal, Reply};
+use pilvi_web::{Refusal, Reply, finish};
 
 use crate::Mar;
 
@@ -115,8 +115,10 @@ pub(crate) fn table(mar: Mar) -> Router {
         router.route(
             route.path,
             match route.who {
-                Viewer | Developer => handler.layer(from_fn(answer_in_time)),
-                // A slug takes as long as its bytes do.
+                Viewer | Developer => handler
+                    .layer(from_fn_with_state(mar.parts().tasks.clone(), finish))
+                    .layer(from_fn(answer_in_time)),
+                // A slug takes as long as its bytes do, and ends with them.
                 Signed => handler,
             },
         )
@@ -124,7 +126,7 @@ pub(crate) fn table(mar: Mar) -> Router {
     router.with_state(mar)
 }
 
-/// Answers for a handler that takes too long. What must come to its end goes on by itself (`pilvi_core::complete`).
+/// Answers for a handler that takes too long. What changes something goes on by itself (`pilvi_web::finish`).
 async fn answer_in_time(request: Request, next: Next) -> Response {
     let answer = tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await;
     let mut response = answer.unwrap_or_else(|_| {

@@ -1,13 +1,14 @@
 //! Slugs: what can be deployed, whether it was pushed or uploaded (`mar.md` §2.6).
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use axum::body::Body;
 use pilvi_base::Secret;
-use pilvi_core::complete;
+use pilvi_core::{Act, Actor, Resource, complete};
 use pilvi_model::app::{ProcessTypes, SlugTag};
-use pilvi_model::{AppId, Error, Provider, Result, Timestamp};
+use pilvi_model::{AccountId, AppId, Error, Provider, RequestId, Result, Timestamp};
 use pilvi_store::platform::{
     App, BuiltSlug, NewSlug, Origin, Release, ReleaseState, Slug, SlugState,
 };
@@ -38,6 +39,7 @@ impl Mar {
         tag: SlugTag,
         process_types: ProcessTypes,
     ) -> Result<(Slug, Ticket)> {
+        self.check_disk(caller.account).await?;
         let new = NewSlug {
             app: caller.app.clone(),
             tag,
@@ -47,7 +49,12 @@ impl Mar {
             created_at: self.now(),
         };
         let slug = self.store().reserve_slug(new).await?;
-        caller.note("announced a slug");
+        self.note(
+            caller
+                .act("app.slug.create")
+                .with("tag", slug.tag.to_string()),
+        )
+        .await;
         let within = self.parts().settings.limits.upload_within;
         let expires = self.now().plus(within).as_millis();
         let ticket = Ticket {
@@ -58,12 +65,19 @@ impl Mar {
         Ok((slug, ticket))
     }
 
-    /// Takes the bytes of an announced slug from whoever has the ticket.
+    /// Refuses what would take more of the disk, when the account's apps have as much as they may.
+    pub(crate) async fn check_disk(&self, account: AccountId) -> Result<()> {
+        let quotas = &self.0.quotas;
+        quotas.check_measured(account, Resource::AppDiskBytes).await
+    }
+
+    /// Takes the bytes of an announced slug from whoever has the ticket, which does not say who that is.
     pub(crate) async fn receive_slug(
         &self,
         app: &AppId,
         ticket: &Ticket,
         body: Body,
+        from: (RequestId, IpAddr),
     ) -> Result<()> {
         let is_known = self.signature(app, ticket.slug, ticket.expires) == ticket.signature;
         let is_current = self.now() < Timestamp::from_millis(ticket.expires);
@@ -72,11 +86,12 @@ impl Mar {
             .directory
             .find(Provider::Mar, app.as_str())
             .await?;
-        if !is_known || !is_current || instance.is_none() {
-            return Err(Error::forbidden(
+        let instance = instance.filter(|_| is_known && is_current).ok_or_else(|| {
+            Error::forbidden(
                 "this address for an upload is not valid, or no longer; announce the slug again",
-            ));
-        }
+            )
+        })?;
+        self.check_disk(instance.account).await?;
         // One at a time for each app, so that none keeps the others out.
         let place = self.0.uploads.enter(app, 1).ok_or_else(|| {
             Error::over_limit(
@@ -85,13 +100,19 @@ impl Mar {
         })?;
         let slug = self.awaited(app, ticket.slug).await?;
         let limits = self.parts().settings.limits;
-        let room = upload::room().await?;
+        let room = self.0.rooms.enter(instance.account).await?;
         let draft =
             upload::receive(&self.parts().folders.slugs(app), body, limits.slug_bytes).await?;
         let mar = self.clone();
         complete(&self.parts().tasks, "take a slug", async move {
             let _place = place;
-            mar.accept(slug, draft, room).await
+            let act = Act::new(Actor::Nobody, "app.slug.upload", &slug.app)
+                .in_account(instance.account)
+                .asked_by(&from.0, Some(from.1))
+                .with("tag", slug.tag.to_string());
+            mar.accept(slug, draft, room).await?;
+            mar.note(act).await;
+            Ok(())
         })
         .await
     }
@@ -153,9 +174,9 @@ impl Mar {
     ) -> Result<Option<Release>> {
         let found = self.store().find_slug_by_tag(&caller.app, tag).await?;
         let slug = found.ok_or_else(no_such_slug)?;
-        caller.note("deployed a slug");
+        let act = caller.act("app.deploy").with("tag", slug.tag.to_string());
         let reason = deploy_reason(&slug.tag);
-        self.run(caller, slug, reason).await
+        self.run(caller, slug, reason, act).await
     }
 
     /// Runs the slug of an earlier release, with today's config vars.
@@ -172,12 +193,19 @@ impl Mar {
         let slug = slug.ok_or_else(|| {
             Error::conflict("the slug of this release was removed; push its commit again")
         })?;
-        caller.note("rolled back to an earlier release");
-        self.run(caller, slug, format!("Roll back to v{number}"))
+        let act = caller.act("app.rollback").with("release", number);
+        self.run(caller, slug, format!("Roll back to v{number}"), act)
             .await
     }
 
-    async fn run(&self, caller: &Caller, slug: Slug, reason: String) -> Result<Option<Release>> {
+    /// Begins a release; that is the act.
+    async fn run(
+        &self,
+        caller: &Caller,
+        slug: Slug,
+        reason: String,
+        act: Act,
+    ) -> Result<Option<Release>> {
         let refuse = |message: &str| Err(Error::invalid("tag", message));
         if slug.state == SlugState::Awaiting {
             return refuse("names a slug whose bytes have not arrived; upload it again");
@@ -190,6 +218,7 @@ impl Mar {
             reason,
             author: caller.author(self).await?,
         };
+        self.note(act).await;
         let (mar, app) = (self.clone(), caller.app.clone());
         let deploy = complete(&self.parts().tasks, "deploy a slug", async move {
             mar.release(&app, plan, &()).await
@@ -203,7 +232,8 @@ impl Mar {
     /// Removes a slug that does not run.
     pub(crate) async fn remove_slug(&self, caller: &Caller, tag: &SlugTag) -> Result<()> {
         let slug = self.store().delete_slug(&caller.app, tag).await?;
-        caller.note("removed a slug");
+        self.note(caller.act("app.slug.remove").with("tag", tag.to_string()))
+            .await;
         let folders = &self.parts().folders;
         remove_tree(folders.tarball(&slug.app, slug.id)).await?;
         remove_tree(folders.tree(&slug.app, slug.id)).await

@@ -8,14 +8,20 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt;
+use pilvi_base::Turnstile;
 use pilvi_base::secret::random_hex;
-use pilvi_model::{Error, Result};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use pilvi_base::turnstile::{Shares, Turn};
+use pilvi_model::{AccountId, Error, Result};
 use tokio::time::{Instant, timeout};
 
-/// Uploads at the same time, over all apps: each may fill a disk with one slug.
-const UPLOADS_MAX: usize = 8;
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Uploads at the same time, over all apps: each may fill a disk with one slug. However many apps an account has, it
+/// leaves half of them to others.
+const UPLOADS: Shares = Shares {
+    at_once: 8,
+    each: 4,
+    waiting: 32,
+    patience: Duration::from_secs(30),
+};
 
 /// How long one may take: a slow line needs minutes for a large slug, and nobody may keep the place for ever.
 const RECEIVED_WITHIN: Duration = Duration::from_secs(30 * 60);
@@ -25,15 +31,26 @@ const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
 const MEASURED_OVER: Duration = Duration::from_secs(30);
 
 /// The right to be one of those who upload, until it is dropped.
-pub(crate) type Room = SemaphorePermit<'static>;
+pub(crate) type Room = Turn<AccountId>;
 
-static ROOM: Semaphore = Semaphore::const_new(UPLOADS_MAX);
+/// Those who upload. Cloning gives another handle.
+#[derive(Clone, Debug)]
+pub(crate) struct Rooms(Turnstile<AccountId>);
 
-/// Waits a little for the turn to upload.
-pub(crate) async fn room() -> Result<Room> {
-    let busy = || Error::unavailable("too many slugs are being uploaded; try again in a moment");
-    let room = tokio::time::timeout(PATIENCE, ROOM.acquire()).await;
-    room.map_err(|_| busy())?.map_err(|_| busy())
+impl Default for Rooms {
+    fn default() -> Self {
+        Self(Turnstile::new(UPLOADS))
+    }
+}
+
+impl Rooms {
+    /// Waits a little for an account's turn to upload.
+    pub(crate) async fn enter(&self, account: AccountId) -> Result<Room> {
+        let room = self.0.enter(&account).await;
+        room.map_err(|_| {
+            Error::unavailable("too many slugs are being uploaded; try again in a moment")
+        })
+    }
 }
 
 /// A file or folder that is not whole yet, and disappears unless it is kept.

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
-use pilvi_base::{Secret, TaskGroup};
-use pilvi_core::Directory;
+use pilvi_base::{Clock, Secret, TaskGroup};
+use pilvi_core::rate::{self, Rate};
+use pilvi_core::{Directory, Rates};
 use pilvi_git::{
     Deployer, Git, HostKey, Limits, Output, PublicKey, Push, Rejected, Repositories, Settings,
     SshLimits, SshServer,
@@ -45,8 +47,13 @@ struct World {
     tasks: TaskGroup,
     http: SocketAddr,
     ssh: SocketAddr,
+    /// By which the rates go.
+    clock: Clock,
     folder: TempDir,
 }
+
+/// So many unknown keys of one address are looked at.
+const STRANGERS: u32 = 5;
 
 fn now() -> Timestamp {
     Timestamp::from_millis(1_400_000_000_000)
@@ -59,16 +66,12 @@ fn token(secret: &str, holder: Holder) -> NewToken {
         generation: 0,
         name: None,
         created_at: now(),
+        expires_at: None,
     }
 }
 
 fn person(email: &str) -> Person {
-    Person {
-        id: PersonId::random(),
-        email: email.to_owned(),
-        name: "Somebody".to_owned(),
-        created_at: now(),
-    }
+    Person::new(PersonId::random(), email, "Somebody", now())
 }
 
 fn account() -> Account {
@@ -128,6 +131,15 @@ impl World {
         let person = fill(&store).await;
         let tasks = TaskGroup::new();
         let directory = Directory::new(store.clone(), tasks.clone());
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_426_669_200));
+        let settings = rate::Settings {
+            failures: Rate {
+                burst: STRANGERS,
+                per_second: 1,
+            },
+            ..rate::Settings::default()
+        };
+        let rates = Rates::new(settings, clock.clone());
         let settings = Settings {
             folder: data.join("git"),
             program: vec![env!("CARGO_BIN_EXE_pilvi-mar-helper").into()],
@@ -136,7 +148,7 @@ impl World {
         let git = Git::start(
             settings,
             Repositories::open(&data.join("mar")).unwrap(),
-            Arc::new(Gate::new(store.clone(), directory)),
+            Arc::new(Gate::new(store.clone(), directory).with_rates(rates.clone())),
             Arc::new(Mirror),
             tasks.clone(),
         );
@@ -149,7 +161,8 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = listener.local_addr().unwrap();
         let door = Door::new(Hosts::shared(), pilvi_web::Limits::default())
-            .site(Service::Git, git_site(git));
+            .site(Service::Git, git_site(git))
+            .rates(rates);
         tasks.spawn("http", Arc::new(door).serve(listener, None, tasks.clone()));
         let world = Self {
             store,
@@ -157,6 +170,7 @@ impl World {
             tasks,
             http,
             ssh,
+            clock,
             folder,
         };
         world.work().await;
@@ -218,6 +232,32 @@ impl World {
 
     fn http_url(&self, token: &str, app: &str) -> String {
         format!("http://git:{token}@{}/git/{app}", self.http)
+    }
+
+    /// The key `id`, in place of the one that was there.
+    async fn make_key(&self) {
+        for name in ["id", "id.pub"] {
+            let _ = std::fs::remove_file(self.path(name));
+        }
+        let mut keygen = Command::new("ssh-keygen");
+        keygen
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(self.path("id"));
+        assert!(keygen.status().await.unwrap().success());
+    }
+
+    /// Makes it the person's, under this name.
+    async fn add_key(&self, name: &str) -> i64 {
+        let text = std::fs::read_to_string(self.path("id.pub")).unwrap();
+        let key = PublicKey::parse(&text).unwrap();
+        let new = NewSshKey {
+            person: self.person,
+            name: name.to_owned(),
+            key: key.line,
+            fingerprint: key.fingerprint,
+            created_at: now(),
+        };
+        self.store.insert_ssh_key(new, 9).await.unwrap().id
     }
 
     fn ssh_url(&self, app: &str) -> String {
@@ -286,27 +326,14 @@ async fn each_kind_of_token_opens_its_apps_and_no_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_opens_the_apps_of_its_person_until_it_is_removed() {
     let world = World::new().await;
-    let mut keygen = Command::new("ssh-keygen");
-    keygen
-        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-        .arg(world.path("id"));
-    assert!(keygen.status().await.unwrap().success());
+    world.make_key().await;
     let (succeeded, said) = world.run(&["push", &world.ssh_url(APP), "master"]).await;
     assert!(
         !succeeded && said.contains("Permission denied (publickey)"),
         "{said}"
     );
 
-    let text = std::fs::read_to_string(world.path("id.pub")).unwrap();
-    let key = PublicKey::parse(&text).unwrap();
-    let new = NewSshKey {
-        person: world.person,
-        name: "laptop".to_owned(),
-        key: key.line,
-        fingerprint: key.fingerprint,
-        created_at: now(),
-    };
-    let key = world.store.insert_ssh_key(new, 9).await.unwrap();
+    let key = world.add_key("laptop").await;
     let said = world.ok(&["push", &world.ssh_url(APP), "master"]).await;
     assert!(said.contains("remote: pushed by ada@example.org"), "{said}");
     let (succeeded, said) = world
@@ -317,18 +344,58 @@ async fn a_key_opens_the_apps_of_its_person_until_it_is_removed() {
         "{said}"
     );
 
-    assert!(
-        world
-            .store
-            .delete_ssh_key(world.person, key.id)
-            .await
-            .unwrap()
-    );
+    assert!(world.store.delete_ssh_key(world.person, key).await.unwrap());
     let (succeeded, said) = world.run(&["fetch", &world.ssh_url(APP), "master"]).await;
     assert!(
         !succeeded && said.contains("Permission denied (publickey)"),
         "{said}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_keys_of_one_address_are_bounded_and_known_ones_pass() {
+    let world = World::new().await;
+    let ask = async || world.run(&["ls-remote", &world.ssh_url(APP)]).await.0;
+    world.make_key().await;
+    world.add_key("laptop").await;
+    assert!(ask().await);
+    for name in ["id", "id.pub"] {
+        std::fs::rename(world.path(name), world.path(&format!("known {name}"))).unwrap();
+    }
+    for _ in 0..STRANGERS {
+        world.make_key().await;
+        assert!(!ask().await);
+    }
+    // A key that was never seen is not looked at now, although it is good.
+    world.add_key("desktop").await;
+    assert!(!ask().await);
+    let wrong = world.http_url("wrong", APP);
+    let (_, said) = world.run(&["ls-remote", &wrong]).await;
+    assert!(said.contains("429"), "{said}");
+    world.clock.advance(Duration::from_secs(1));
+    assert!(ask().await);
+    world.make_key().await;
+    assert!(!ask().await);
+    for name in ["id", "id.pub"] {
+        std::fs::rename(world.path(&format!("known {name}")), world.path(name)).unwrap();
+    }
+    assert!(ask().await);
+}
+
+/// A token that is good at git has a bucket of its own there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_known_to_the_rates_once_git_has_taken_it() {
+    let world = World::new().await;
+    let url = world.http_url("ada", APP);
+    world.ok(&["ls-remote", &url]).await;
+    for number in 0..STRANGERS + 1 {
+        let wrong = world.http_url(&format!("wrong{number}"), APP);
+        assert!(!world.run(&["ls-remote", &wrong]).await.0);
+    }
+    let unknown = world.http_url("ada-account", APP);
+    let (_, said) = world.run(&["ls-remote", &unknown]).await;
+    assert!(said.contains("429"), "{said}");
+    world.ok(&["ls-remote", &url]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

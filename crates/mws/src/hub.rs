@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pilvi_model::{Error, GatewayId, Result};
+use pilvi_model::{AccountId, Error, GatewayId, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::counters::Counters;
@@ -39,6 +39,8 @@ struct Shared {
     /// Only gateways with sockets. Held for reading while one joins, so that a gateway that just became
     /// empty cannot be taken out under it; never held while messages are accepted.
     lanes: RwLock<HashMap<GatewayId, Arc<Lane>>>,
+    /// Sockets of accounts that have some.
+    accounts: Mutex<HashMap<AccountId, usize>>,
     /// Sockets that have a gateway.
     sockets: AtomicUsize,
     /// Descriptors in use, also by those who are turned away.
@@ -49,13 +51,37 @@ struct Shared {
 #[derive(Debug)]
 struct Lane {
     gateway: GatewayId,
+    /// Whose it is.
+    account: AccountId,
     /// Held while a message is handed to all reactors.
     order: Mutex<()>,
     /// How much may be on the way, in bytes.
     room: Arc<Semaphore>,
+    /// Messages that wait for room, and their bytes.
+    waiting: AtomicUsize,
+    waiting_bytes: AtomicUsize,
     /// How many sockets each reactor has.
     on: Box<[AtomicUsize]>,
     sockets: AtomicUsize,
+}
+
+/// Whose a gateway is, and how many sockets all gateways of that account may have together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) account: AccountId,
+    pub(crate) most: usize,
+}
+
+#[cfg(test)]
+impl Share {
+    /// Of an account that may have as many as it likes.
+    pub(crate) fn boundless() -> Self {
+        let account = "46738209-a745-4841-8eeb-1ca0672aa6b8";
+        Self {
+            account: account.parse().unwrap(),
+            most: usize::MAX,
+        }
+    }
 }
 
 /// The right to hold one more descriptor; dropping it gives it back.
@@ -118,6 +144,7 @@ impl Hub {
             limits,
             stations,
             lanes: RwLock::default(),
+            accounts: Mutex::default(),
             sockets: AtomicUsize::new(0),
             descriptors: AtomicUsize::new(0),
         };
@@ -176,12 +203,15 @@ impl Hub {
     async fn room(&self, lane: &Lane, bytes: usize) -> Result<OwnedSemaphorePermit> {
         let limits = &self.shared.limits;
         let permits = permits(limits, bytes);
+        // Whoever waits does so in line, so nobody gets past them here.
+        if let Ok(room) = Arc::clone(&lane.room).try_acquire_many_owned(permits) {
+            return Ok(room);
+        }
+        let _waiting = Waiting::begin(lane, limits, bytes).ok_or_else(flooded)?;
         let room = Arc::clone(&lane.room).acquire_many_owned(permits);
         match tokio::time::timeout(limits.publish_patience, room).await {
             Ok(room) => room.map_err(Error::internal),
-            Err(_) => Err(Error::unavailable(
-                "too many messages are on their way to the sockets of this gateway; try again soon",
-            )),
+            Err(_) => Err(flooded()),
         }
     }
 
@@ -273,6 +303,18 @@ impl Hub {
         self.shared.sockets.load(Ordering::Relaxed)
     }
 
+    /// How many sockets of an account's gateways are connected.
+    pub(crate) fn sockets_of_account(&self, account: AccountId) -> usize {
+        let accounts = self.shared.accounts();
+        accounts.get(&account).copied().unwrap_or(0)
+    }
+
+    /// How many sockets of one gateway are connected.
+    pub(crate) fn sockets_of(&self, gateway: GatewayId) -> usize {
+        let lane = self.lane(gateway);
+        lane.map_or(0, |lane| lane.sockets.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn reactors(&self) -> Vec<ReactorCounts> {
         let stations = self.shared.stations.iter();
         stations.map(|station| station.gauges.read()).collect()
@@ -294,8 +336,44 @@ impl Hub {
 }
 
 impl Shared {
-    /// Counts one socket more for a gateway, unless it has as many as it may.
-    fn enter(&self, gateway: GatewayId) -> Option<(Arc<Lane>, u32)> {
+    /// Counts one socket more for a gateway and its account, unless one of them has as many as it may.
+    fn enter(&self, gateway: GatewayId, share: Share) -> Option<(Arc<Lane>, u32)> {
+        if !self.enter_account(share) {
+            return None;
+        }
+        let entered = self.enter_gateway(gateway, share.account);
+        if entered.is_none() {
+            self.leave_account(share.account);
+        }
+        entered
+    }
+
+    fn enter_account(&self, share: Share) -> bool {
+        let mut accounts = self.accounts();
+        let held = accounts.entry(share.account).or_default();
+        let fits = *held < share.most;
+        *held += usize::from(fits);
+        if *held == 0 {
+            accounts.remove(&share.account);
+        }
+        fits
+    }
+
+    fn leave_account(&self, account: AccountId) {
+        let mut accounts = self.accounts();
+        if let Some(held) = accounts.get_mut(&account) {
+            *held -= 1;
+            if *held == 0 {
+                accounts.remove(&account);
+            }
+        }
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, HashMap<AccountId, usize>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter_gateway(&self, gateway: GatewayId, account: AccountId) -> Option<(Arc<Lane>, u32)> {
         let known = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = known.get(&gateway) {
             return self.enter_lane(lane);
@@ -304,7 +382,7 @@ impl Shared {
         let mut known = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
         let lane = known
             .entry(gateway)
-            .or_insert_with(|| Arc::new(Lane::new(gateway, self)));
+            .or_insert_with(|| Arc::new(Lane::new(gateway, account, self)));
         self.enter_lane(lane)
     }
 
@@ -347,12 +425,48 @@ impl Shared {
     }
 }
 
+fn flooded() -> Error {
+    Error::unavailable(
+        "too many messages are on their way to the sockets of this gateway; try again soon",
+    )
+}
+
+/// A message that waits for room; dropping it leaves the line.
+struct Waiting<'a> {
+    lane: &'a Lane,
+    bytes: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(lane: &'a Lane, limits: &Limits, bytes: usize) -> Option<Self> {
+        let waiting = Self { lane, bytes };
+        let before = lane.waiting.fetch_add(1, Ordering::Relaxed);
+        let bytes_before = lane.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // A large message may wait alone.
+        let fits = before < limits.waiting_messages_max
+            && (bytes_before == 0 || bytes_before + bytes <= limits.waiting_bytes_max);
+        fits.then_some(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.lane.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.lane
+            .waiting_bytes
+            .fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 impl Lane {
-    fn new(gateway: GatewayId, shared: &Shared) -> Self {
+    fn new(gateway: GatewayId, account: AccountId, shared: &Shared) -> Self {
         Self {
             gateway,
+            account,
             order: Mutex::default(),
             room: Arc::new(Semaphore::new(shared.limits.batch_bytes_max)),
+            waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
             on: shared
                 .stations
                 .iter()
@@ -365,8 +479,8 @@ impl Lane {
 
 impl Berth {
     /// A seat that receives a gateway's messages. The berth comes back when the gateway has as many sockets as it may.
-    pub(crate) fn seat(self, gateway: GatewayId) -> std::result::Result<Seat, Self> {
-        match self.shared.enter(gateway) {
+    pub(crate) fn seat(self, gateway: GatewayId, share: Share) -> std::result::Result<Seat, Self> {
+        match self.shared.enter(gateway, share) {
             Some((lane, reactor)) => Ok(Seat {
                 berth: self,
                 reactor,
@@ -399,6 +513,7 @@ impl Drop for Seat {
         station.gauges.sockets.fetch_sub(1, Ordering::Relaxed);
         if let Some(lane) = &self.lane {
             shared.leave_lane(lane, self.reactor);
+            shared.leave_account(lane.account);
         }
     }
 }

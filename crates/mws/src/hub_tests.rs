@@ -144,8 +144,12 @@ fn sockets_are_bounded_per_gateway_and_overall() {
     });
     let _two = [stage.join(ours(), &[]), stage.join(ours(), &[])];
     let berth = stage.hub.berth().unwrap();
-    let berth = berth.seat(ours()).expect_err("the gateway is full");
-    let _third = berth.seat(theirs()).expect("the other one is not");
+    let berth = berth
+        .seat(ours(), Share::boundless())
+        .expect_err("the gateway is full");
+    let _third = berth
+        .seat(theirs(), Share::boundless())
+        .expect("the other one is not");
     let _away = stage.turn_away(Farewell::FULL);
     assert!(
         stage.hub.berth().is_none(),
@@ -178,6 +182,69 @@ fn a_message_waits_while_many_are_on_the_way_and_only_for_its_own_gateway() {
     assert_eq!(publish(&stage, ours()), Ok(()));
     for text in ["1", "2", "3", "4"] {
         assert_eq!(stage.receive(&mut client), Some(Frame::text(text)));
+    }
+}
+
+#[test]
+fn sockets_are_bounded_over_all_gateways_of_an_account() {
+    let mut stage = Stage::new(Limits::default());
+    let share = |account: &str| Share {
+        account: account.parse().unwrap(),
+        most: 2,
+    };
+    let one = share("46738209-a745-4841-8eeb-1ca0672aa6b8");
+    let other = share("46738209-a745-4841-8eeb-1ca0672aa6b9");
+    let foreign = GatewayId::from_bytes([3; 12]);
+    let mut seats: Vec<Seat> = [ours(), theirs()]
+        .map(|gateway| stage.hub.berth().unwrap().seat(gateway, one).unwrap())
+        .into();
+    assert_eq!(stage.hub.sockets_of_account(one.account), 2);
+    let berth = stage.hub.berth().unwrap();
+    let berth = berth.seat(ours(), one).expect_err("the account is full");
+    seats.push(berth.seat(foreign, other).expect("the other one is not"));
+    assert_eq!(stage.hub.sockets_of(ours()), 1);
+    drop(seats.remove(0));
+    stage
+        .hub
+        .berth()
+        .unwrap()
+        .seat(theirs(), one)
+        .expect("there is room again");
+    seats.clear();
+    stage.turn();
+    assert!(stage.hub.shared.accounts().is_empty());
+    assert_eq!(stage.hub.sockets(), 0);
+}
+
+/// Publishers that flood a gateway are sent away, not collected.
+#[test]
+fn messages_that_wait_are_bounded_in_number_and_bytes() {
+    let frame = Bytes::from_static(b"\x81\x011");
+    for (messages, bytes) in [(2, 1 << 20), (100, 2 * frame.len())] {
+        let mut stage = Stage::new(Limits {
+            batch_messages_max: 1,
+            waiting_messages_max: messages,
+            waiting_bytes_max: bytes,
+            ..Limits::default()
+        });
+        let _client = stage.join(ours(), &[]);
+        stage.broadcast("1");
+        let (hub, frame) = (stage.hub.clone(), frame.clone());
+        let publish = || Box::pin(hub.publish(ours(), everyone(), frame.clone()));
+        stage.runtime.block_on(async {
+            let mut waiting = [publish(), publish()];
+            for waiting in &mut waiting {
+                let now = futures_util::poll!(waiting);
+                assert!(now.is_pending());
+            }
+            let refused = publish().await.unwrap_err();
+            assert_eq!(refused.kind, Kind::Unavailable);
+            drop(waiting);
+            assert!(futures_util::poll!(publish()).is_pending());
+        });
+        let lane = stage.hub.lane(ours()).unwrap();
+        assert_eq!(lane.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(lane.waiting_bytes.load(Ordering::Relaxed), 0);
     }
 }
 

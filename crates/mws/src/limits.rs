@@ -31,6 +31,9 @@ pub struct Limits {
     /// joins into one write, so it must be less than a queue holds.
     pub batch_messages_max: usize,
     pub batch_bytes_max: usize,
+    /// Messages of one gateway that wait for that, and what they may hold together; one more is answered 503 at once.
+    pub waiting_messages_max: usize,
+    pub waiting_bytes_max: usize,
     /// How long a message waits for that before it is answered 503.
     pub publish_patience: Duration,
     /// Threads that read and write the sockets.
@@ -62,6 +65,8 @@ impl Default for Limits {
             queue_bytes_max: 4 << 20,
             batch_messages_max: 64,
             batch_bytes_max: 64 << 10,
+            waiting_messages_max: 1_024,
+            waiting_bytes_max: 32 << 20,
             publish_patience: Duration::from_secs(10),
             reactors: default_reactors(),
             client_message_bytes_max: 64 << 10,

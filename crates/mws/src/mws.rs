@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use pilvi_base::{Clock, Secret, TaskGroup};
-use pilvi_core::{AppUser, AppUsers, Asking, Directory, Identity};
+use pilvi_core::{
+    AppUser, AppUsers, Asking, Audit, Directory, Fairness, Identity, Quotas, Rates, Resource,
+};
 use pilvi_model::{BackendId, Error, GatewayId, Result};
 use pilvi_web::Site;
 
@@ -14,7 +16,7 @@ use crate::counters::{Counters, Counts};
 use crate::error::MwsManners;
 use crate::frame;
 use crate::gateway::{Act, Gateway, Register};
-use crate::hub::{Crew, Hub};
+use crate::hub::{Crew, Hub, Share};
 use crate::limits::Limits;
 use crate::reactor::tally::ReactorCounts;
 use crate::reservation::{Reservation, Reservations};
@@ -40,6 +42,10 @@ pub struct Mws {
     pub(crate) reservations: Reservations,
     pub(crate) counters: Arc<Counters>,
     users: Arc<dyn AppUsers>,
+    pub(crate) fairness: Fairness,
+    quotas: Option<Quotas>,
+    pub(crate) rates: Option<Rates>,
+    pub(crate) audit: Audit,
 }
 
 /// A server without data backends: nobody is a user.
@@ -80,6 +86,10 @@ impl Mws {
             tasks,
             counters,
             users: Arc::new(NoUsers),
+            fairness: Fairness::unbounded(),
+            quotas: None,
+            rates: None,
+            audit: Audit::unkept(),
         };
         mws.tasks.spawn("mws keeper", mws.clone().keep(crew));
         Ok(mws)
@@ -92,10 +102,39 @@ impl Mws {
         self
     }
 
+    /// Shares out what is asked of gateways among them. Until this is called everybody asks as much as they like.
+    #[must_use]
+    pub fn with_fairness(mut self, fairness: Fairness) -> Self {
+        self.fairness = fairness;
+        self
+    }
+
+    /// Writes administrative acts into this log. Until this is called they are lines of the server's log only.
+    #[must_use]
+    pub fn with_audit(mut self, audit: Audit) -> Self {
+        self.audit = audit;
+        self
+    }
+
+    /// How many sockets accounts may have. Until this is called gateways have no bound but their own.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: Quotas) -> Self {
+        self.quotas = Some(quotas);
+        self
+    }
+
+    /// How often one address may come with a socket's token that is no good. Until this is called as often as it likes.
+    #[must_use]
+    pub fn with_rates(mut self, rates: Rates) -> Self {
+        self.rates = Some(rates);
+        self
+    }
+
     /// Its routes and manners, for the door. The door's sockets come to [`Mws`] itself.
     pub fn site(&self) -> Site {
         Site {
-            router: routes::table().with_state(self.clone()),
+            // Each request clones it several times.
+            router: routes::table().with_state(Arc::new(self.clone())),
             manners: Arc::new(MwsManners {
                 body_bytes_max: self.limits.body_bytes_max,
             }),
@@ -151,8 +190,29 @@ impl Mws {
     }
 
     /// Reserves a socket for whoever opens its URI first.
-    pub(crate) fn reserve(&self, gateway: GatewayId, tags: Vec<Arc<str>>) -> Result<Reservation> {
-        self.reservations.reserve(gateway, tags)
+    ///
+    /// # Errors
+    /// [`pilvi_model::Kind::OverLimit`] when the account has as many sockets as it may, or the gateway too many that
+    /// are still to be opened.
+    pub(crate) async fn reserve(
+        &self,
+        gateway: &Gateway,
+        tags: Vec<Arc<str>>,
+    ) -> Result<Reservation> {
+        let account = gateway.instance().account;
+        let most = match &self.quotas {
+            Some(quotas) => quotas.most(account, Resource::Sockets).await?,
+            None => u64::MAX,
+        };
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        if self.hub.sockets_of_account(account) >= most {
+            return Err(Error::over_limit(format!(
+                "the account has the {most} web sockets that its quota gives it; close some first, or ask the \
+                 server's operator for more"
+            )));
+        }
+        let share = Share { account, most };
+        self.reservations.reserve(gateway.id, share, tags)
     }
 
     pub(crate) async fn find_socket(&self, gateway: GatewayId, id: &str) -> Result<Connected> {

@@ -10,6 +10,7 @@ use crate::hub::{Berth, Seat};
 use crate::mws::Mws;
 use crate::reactor::socket::{Newcomer, Ticket};
 use crate::reactor::transport::Transport;
+use crate::reservation::Claim;
 use crate::roster::Connected;
 use crate::session::Farewell;
 use crate::socket_id::SocketId;
@@ -23,8 +24,9 @@ impl Sockets for Mws {
 }
 
 impl Mws {
-    /// The handshake succeeds in any case but one: old clients crash on a refused one. A token that is no good shows
-    /// in the close frame right after it. When descriptors run out, even that one more would be too much.
+    /// The handshake succeeds in nearly any case: old clients crash on a refused one. A token that is no good shows in
+    /// the close frame right after it. When descriptors run out, even that one more would be too much, and so it is
+    /// for an address that has come with too many of those.
     async fn open_socket(&self, upgrade: Upgrade) {
         let Some(berth) = self.hub.berth() else {
             self.counters.refused.add(1);
@@ -32,7 +34,20 @@ impl Mws {
             return upgrade.refuse(full.into()).await;
         };
         let token = upgrade.params.get("token").and_then(SocketId::parse);
-        let (seat, ticket) = self.take_seat(berth, token);
+        let claim = token.and_then(|id| self.reservations.claim(id));
+        if claim.is_none()
+            && let Some(rates) = &self.rates
+            && rates.take_guess(upgrade.arrival.peer.ip()).is_err()
+        {
+            self.counters.refused.add(1);
+            drop(berth);
+            let guessed = Error::over_limit(
+                "too many web sockets were opened from your address with tokens that are not valid; \
+                 try again in a second",
+            );
+            return upgrade.refuse(guessed.into()).await;
+        }
+        let (seat, ticket) = self.take_seat(berth, claim);
         let socket = upgrade.accept();
         // If this fails, the ticket is dropped with its claim and the URI can be opened again.
         match socket.stream.into_parts() {
@@ -48,8 +63,8 @@ impl Mws {
         }
     }
 
-    fn take_seat(&self, berth: Berth, token: Option<SocketId>) -> (Seat, Result<Ticket, Farewell>) {
-        let Some(claim) = token.and_then(|id| self.reservations.claim(id)) else {
+    fn take_seat(&self, berth: Berth, claim: Option<Claim>) -> (Seat, Result<Ticket, Farewell>) {
+        let Some(claim) = claim else {
             return self.turn_away(berth, Farewell::NORMAL);
         };
         let reservation = claim.reservation();
@@ -59,7 +74,7 @@ impl Mws {
             tags: reservation.tags.clone(),
             connected_at: self.clock.now().into(),
         };
-        match berth.seat(gateway) {
+        match berth.seat(gateway, reservation.share) {
             Ok(seat) => {
                 let ticket = Ticket {
                     gateway,

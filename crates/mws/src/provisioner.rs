@@ -2,7 +2,8 @@
 
 use std::future::ready;
 
-use pilvi_core::{Provisioner, Provisioning};
+use pilvi_core::provisioner::Measuring;
+use pilvi_core::{Provisioner, Provisioning, Usage};
 use pilvi_model::{Instance, Provider, Result};
 use serde_json::{Map, Value};
 
@@ -23,12 +24,35 @@ impl Provisioner for Mws {
         Box::pin(ready(Ok(())))
     }
 
-    /// Lets go of its sockets, open and reserved.
+    /// A gateway that can be restored keeps nothing but its configuration, as one that is open does.
+    fn suspend<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        self.let_go(instance);
+        Box::pin(ready(Ok(())))
+    }
+
+    fn usage<'a>(&'a self, instance: &'a Instance) -> Measuring<'a> {
+        let sockets = instance
+            .id
+            .parse()
+            .map(|gateway| self.hub.sockets_of(gateway));
+        Box::pin(ready(sockets.map(|sockets| Usage {
+            sockets: Some(sockets as u64),
+            ..Usage::default()
+        })))
+    }
+
     fn remove<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        self.let_go(instance);
+        Box::pin(ready(Ok(())))
+    }
+}
+
+impl Mws {
+    /// Lets go of a gateway's sockets, open and reserved.
+    fn let_go(&self, instance: &Instance) {
         if let Ok(gateway) = instance.id.parse() {
             self.reservations.cancel_all(gateway);
             self.hub.end_all(gateway);
         }
-        Box::pin(ready(Ok(())))
     }
 }

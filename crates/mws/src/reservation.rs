@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pilvi_base::Clock;
 use pilvi_model::{Error, GatewayId, Result, Timestamp};
 
+use crate::hub::Share;
 use crate::limits::Limits;
 use crate::socket_id::SocketId;
 
@@ -16,6 +17,7 @@ const RESERVATIONS_KEPT: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reservation {
     pub(crate) gateway: GatewayId,
+    pub(crate) share: Share,
     pub(crate) id: SocketId,
     /// None twice.
     pub(crate) tags: Vec<Arc<str>>,
@@ -68,10 +70,16 @@ impl Reservations {
     /// # Errors
     /// [`pilvi_model::Kind::OverLimit`] when the gateway has too many that nobody opened, and
     /// [`pilvi_model::Kind::Unavailable`] when all gateways together do.
-    pub(crate) fn reserve(&self, gateway: GatewayId, tags: Vec<Arc<str>>) -> Result<Reservation> {
+    pub(crate) fn reserve(
+        &self,
+        gateway: GatewayId,
+        share: Share,
+        tags: Vec<Arc<str>>,
+    ) -> Result<Reservation> {
         let now = self.now();
         let reservation = Reservation {
             gateway,
+            share,
             id: SocketId::random(),
             tags,
             expires_at: now.plus(self.limits.reservation_life),
@@ -248,7 +256,9 @@ mod tests {
     fn a_reservation_is_redeemed_once() {
         let (reservations, _) = reservations(Limits::default());
         let tags = vec![Arc::from("player1")];
-        let made = reservations.reserve(gateway(1), tags).unwrap();
+        let made = reservations
+            .reserve(gateway(1), Share::boundless(), tags)
+            .unwrap();
         assert_eq!(made.expires_at, Timestamp::from_millis(300_000));
         let claim = reservations.claim(made.id).unwrap();
         assert_eq!(claim.reservation(), &made);
@@ -260,7 +270,9 @@ mod tests {
     #[test]
     fn a_claim_that_comes_to_nothing_gives_the_reservation_back() {
         let (reservations, clock) = reservations(Limits::default());
-        let made = reservations.reserve(gateway(1), vec![]).unwrap();
+        let made = reservations
+            .reserve(gateway(1), Share::boundless(), vec![])
+            .unwrap();
         drop(reservations.claim(made.id).unwrap());
         let claim = reservations.claim(made.id).unwrap();
         clock.advance(seconds(301));
@@ -274,8 +286,12 @@ mod tests {
     #[test]
     fn a_reservation_lives_for_its_time_and_no_longer() {
         let (reservations, clock) = reservations(Limits::default());
-        let early = reservations.reserve(gateway(1), vec![]).unwrap();
-        let late = reservations.reserve(gateway(1), vec![]).unwrap();
+        let early = reservations
+            .reserve(gateway(1), Share::boundless(), vec![])
+            .unwrap();
+        let late = reservations
+            .reserve(gateway(1), Share::boundless(), vec![])
+            .unwrap();
         clock.advance(Duration::from_millis(299_999));
         assert!(reservations.claim(early.id).is_some());
         clock.advance(Duration::from_millis(1));
@@ -285,7 +301,9 @@ mod tests {
     #[test]
     fn of_many_racers_one_wins() {
         let (reservations, _) = reservations(Limits::default());
-        let made = reservations.reserve(gateway(1), vec![]).unwrap();
+        let made = reservations
+            .reserve(gateway(1), Share::boundless(), vec![])
+            .unwrap();
         let winners: usize = std::thread::scope(|scope| {
             let racers: Vec<_> = (0..8)
                 .map(|_| scope.spawn(|| reservations.claim(made.id).map(Claim::confirm).is_some()))
@@ -301,13 +319,17 @@ mod tests {
     #[test]
     fn an_unused_one_can_be_cancelled_by_its_gateway_alone() {
         let (reservations, clock) = reservations(Limits::default());
-        let made = reservations.reserve(gateway(1), vec![]).unwrap();
+        let made = reservations
+            .reserve(gateway(1), Share::boundless(), vec![])
+            .unwrap();
         assert!(!reservations.cancel(gateway(2), made.id));
         assert!(reservations.cancel(gateway(1), made.id));
         assert!(!reservations.cancel(gateway(1), made.id));
         assert!(reservations.claim(made.id).is_none());
 
-        let expired = reservations.reserve(gateway(1), vec![]).unwrap();
+        let expired = reservations
+            .reserve(gateway(1), Share::boundless(), vec![])
+            .unwrap();
         clock.advance(seconds(300));
         assert!(!reservations.cancel(gateway(1), expired.id));
     }
@@ -320,7 +342,7 @@ mod tests {
             ..Limits::default()
         });
         let kind = |number| {
-            let made = reservations.reserve(gateway(number), vec![]);
+            let made = reservations.reserve(gateway(number), Share::boundless(), vec![]);
             made.map(|_| ()).map_err(|error| error.kind)
         };
         assert_eq!(kind(1), Ok(()));
@@ -339,20 +361,36 @@ mod tests {
             ..Limits::default()
         });
         let tag = || vec![Arc::from("123456")];
-        let first = reservations.reserve(gateway(1), tag()).unwrap();
-        let refused = reservations.reserve(gateway(1), tag()).unwrap_err();
+        let first = reservations
+            .reserve(gateway(1), Share::boundless(), tag())
+            .unwrap();
+        let refused = reservations
+            .reserve(gateway(1), Share::boundless(), tag())
+            .unwrap_err();
         assert_eq!(refused.kind, Kind::OverLimit);
-        assert!(reservations.reserve(gateway(2), tag()).is_ok());
+        assert!(
+            reservations
+                .reserve(gateway(2), Share::boundless(), tag())
+                .is_ok()
+        );
         reservations.claim(first.id).unwrap().confirm();
-        assert!(reservations.reserve(gateway(1), tag()).is_ok());
+        assert!(
+            reservations
+                .reserve(gateway(1), Share::boundless(), tag())
+                .is_ok()
+        );
     }
 
     #[test]
     fn a_sweep_frees_everything_that_expired() {
         let (reservations, clock) = reservations(Limits::default());
-        reservations.reserve(gateway(1), vec![]).unwrap();
+        reservations
+            .reserve(gateway(1), Share::boundless(), vec![])
+            .unwrap();
         clock.advance(seconds(200));
-        let kept = reservations.reserve(gateway(2), vec![]).unwrap();
+        let kept = reservations
+            .reserve(gateway(2), Share::boundless(), vec![])
+            .unwrap();
         clock.advance(seconds(100));
         reservations.sweep();
         let book = reservations.book();
@@ -365,7 +403,12 @@ mod tests {
     fn a_burst_leaves_no_large_table_behind() {
         let (reservations, _) = reservations(Limits::default());
         let made: Vec<SocketId> = (0..10_000)
-            .map(|_| reservations.reserve(gateway(1), vec![]).unwrap().id)
+            .map(|_| {
+                reservations
+                    .reserve(gateway(1), Share::boundless(), vec![])
+                    .unwrap()
+                    .id
+            })
             .collect();
         assert!(reservations.book().by_id.capacity() >= 10_000);
         let (last, others) = made.split_last().unwrap();
@@ -379,8 +422,12 @@ mod tests {
     #[test]
     fn a_removed_gateway_takes_its_reservations_along() {
         let (reservations, _) = reservations(Limits::default());
-        let gone = reservations.reserve(gateway(1), vec![]).unwrap();
-        let kept = reservations.reserve(gateway(2), vec![]).unwrap();
+        let gone = reservations
+            .reserve(gateway(1), Share::boundless(), vec![])
+            .unwrap();
+        let kept = reservations
+            .reserve(gateway(2), Share::boundless(), vec![])
+            .unwrap();
         reservations.cancel_all(gateway(1));
         assert!(reservations.claim(gone.id).is_none());
         assert!(reservations.claim(kept.id).is_some());

@@ -114,6 +114,12 @@ impl Change {
         }
     }
 
+    /// The names of what it changes.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let name = self.name.is_some().then(|| "name".to_owned());
+        name.into_iter().chain(self.kept.keys().cloned()).collect()
+    }
+
     /// The configuration that a new gateway starts with.
     pub(crate) fn initial(asked: Map<String, Value>) -> Result<Map<String, Value>> {
         let mut change = Self::default();

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::counters::{Counters, Counts};
 use crate::frame;
-use crate::hub::{Berth, Hub};
+use crate::hub::{Berth, Hub, Share};
 use crate::limits::Limits;
 use crate::peer::{Frame, Input, client_frame};
 use crate::reactor::Reactor;
@@ -127,7 +127,10 @@ impl Stage {
     /// A connection with a reservation, not yet given to its reactor.
     pub(crate) fn arrive(&self, gateway: GatewayId, tags: &[&str]) -> Arriving {
         let tags: Vec<Arc<str>> = tags.iter().map(|tag| Arc::from(*tag)).collect();
-        let made = self.reservations.reserve(gateway, tags.clone()).unwrap();
+        let made = self
+            .reservations
+            .reserve(gateway, Share::boundless(), tags.clone())
+            .unwrap();
         let ticket = Ticket {
             gateway,
             connected: Connected {
@@ -138,7 +141,9 @@ impl Stage {
             claim: self.reservations.claim(made.id).unwrap(),
         };
         let berth = self.hub.berth().unwrap();
-        let seat = berth.seat(gateway).expect("there is room");
+        let seat = berth
+            .seat(gateway, Share::boundless())
+            .expect("there is room");
         self.arriving(made.id, |transport| Newcomer {
             transport,
             head: Bytes::from_static(HEAD),

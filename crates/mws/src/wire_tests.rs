@@ -242,6 +242,7 @@ fn tags_of_a_new_socket() {
 #[test]
 fn replies_have_exactly_their_keys() {
     let reservation = Reservation {
+        share: crate::hub::Share::boundless(),
         gateway: GatewayId::from_bytes([1; 12]),
         id: SocketId::random(),
         tags: vec!["player1".into()],

@@ -33,7 +33,7 @@ pub use failure::Failure;
 pub use init::take_over;
 pub use layers::{Layer, LayerName, LayerState};
 pub use leftovers::remove_tree;
-pub use runtime::{Accepted, Runtime, Settings};
+pub use runtime::{Accepted, Runtime, Settings, survey};
 pub use sandbox::{Execution, Sandbox};
 pub use spec::{
     Bind, Door, Ending, Exec, Exit, File, From, GATEWAY, INSIDE_ID, Limits, Mount, NetworkSettings,

@@ -71,6 +71,18 @@ pub struct Accepted {
     pub sandbox: String,
 }
 
+/// Looks which layers this machine has, as [`Runtime::start`] would find them, and leaves nothing behind. The prefix
+/// must not be that of a runtime. Blocks.
+pub fn survey(prefix: &str, network: &NetworkSettings) -> Vec<Layer> {
+    let cgroups = Cgroups::open(prefix);
+    clean_up(&cgroups, prefix);
+    let networks = Networks::open(network, prefix);
+    let layers = layers::probe(&cgroups, &networks);
+    networks.close();
+    cgroups.remove();
+    layers
+}
+
 impl Runtime {
     /// Clears what an earlier run left behind, looks which layers there are, and starts the helper.
     pub async fn start(settings: Settings) -> Result<Self, Failure> {

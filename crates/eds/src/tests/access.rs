@@ -170,6 +170,16 @@ async fn a_batch_is_carried_out_whole_or_not_at_all() {
         .must_be(404);
     let message = refused["errors"][0]["message"].as_str().unwrap();
     assert!(message.starts_with("operations[3]: "), "{message}");
+    let badly_named = json!({"operations": [
+        {"method": "POST", "path": "/v1/objects/notes", "body": {"n": 2}},
+        {"method": "POST", "path": "/v1/objects/notes", "body": {"$n": 3}},
+    ]});
+    let refused = world
+        .send(&NOBODY, "POST", "/v1/batch", &badly_named)
+        .await
+        .must_be(400);
+    let message = refused["errors"][0]["message"].as_str().unwrap();
+    assert!(message.ends_with(" (in operations[1])"), "{message}");
     assert_eq!(
         world
             .send(&NOBODY, "GET", &path, &Value::Null)

@@ -66,6 +66,7 @@ fn new_token(holder: Holder, secret: &str) -> NewToken {
         generation: 0,
         name: None,
         created_at: now(),
+        expires_at: None,
     }
 }
 
@@ -95,12 +96,7 @@ impl World {
         let account = AccountId::random();
         let person = PersonId::random();
         let first = FirstRecords {
-            person: Person {
-                id: person,
-                email: "operator@localhost".to_owned(),
-                name: "Operator".to_owned(),
-                created_at: now(),
-            },
+            person: Person::new(person, "operator@localhost", "Operator", now()),
             account: Account {
                 id: account,
                 name: "My Cloud".to_owned(),

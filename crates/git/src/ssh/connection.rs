@@ -1,6 +1,7 @@
 //! One client's connection: who it is, and the commands it runs.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -42,6 +43,7 @@ pub(super) struct Connection {
     git: Git,
     tasks: TaskGroup,
     pusher: Option<Pusher>,
+    peer: IpAddr,
     channels_max: usize,
     /// Channels that have not asked for anything yet.
     waiting: HashMap<ChannelId, Waiting>,
@@ -83,6 +85,7 @@ impl Connection {
     pub(super) fn new(
         git: Git,
         tasks: TaskGroup,
+        peer: IpAddr,
         standing: watch::Sender<Standing>,
         channels_max: usize,
     ) -> Self {
@@ -90,6 +93,7 @@ impl Connection {
             git,
             tasks,
             pusher: None,
+            peer: peer.to_canonical(),
             channels_max,
             waiting: HashMap::new(),
             busy: Arc::new(Busy {
@@ -110,7 +114,11 @@ impl Connection {
             return None;
         }
         let fingerprint = fingerprint(key);
-        let holder = self.git.shared.gatekeeper.key_holder(&fingerprint);
+        let holder = self
+            .git
+            .shared
+            .gatekeeper
+            .key_holder(&fingerprint, self.peer);
         match holder.await {
             Ok(holder) => holder,
             Err(error) => {
@@ -132,11 +140,17 @@ impl Connection {
         };
         session.channel_success(id)?;
         let running = Running::begin(&self.busy);
-        let git = self.git.clone();
+        let (git, peer) = (self.git.clone(), self.peer);
         self.tasks.spawn("ssh command", async move {
             let _running = running;
             let (from_client, to_client) = waiting.channel.split();
-            let begun = begin(&git, pusher, line.as_deref(), waiting.protocol.as_deref());
+            let begun = begin(
+                &git,
+                pusher,
+                peer,
+                line.as_deref(),
+                waiting.protocol.as_deref(),
+            );
             let ended = match begun.await {
                 Ok(conversation) => carry(conversation, from_client, &to_client).await,
                 Err(message) => {
@@ -170,6 +184,7 @@ fn is_strong(algorithm: &Algorithm) -> bool {
 async fn begin(
     git: &Git,
     pusher: Pusher,
+    peer: IpAddr,
     line: Option<&[u8]>,
     protocol: Option<&str>,
 ) -> Result<Conversation, String> {
@@ -185,6 +200,7 @@ async fn begin(
         manner: Manner::Conversation,
         app: &app,
         pusher,
+        peer,
         protocol,
     };
     git.begin(wish).await.map_err(|error| tell(&error))

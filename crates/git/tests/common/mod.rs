@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Output as Outcome, Stdio};
 use std::sync::{Arc, Mutex};
@@ -130,7 +130,11 @@ pub(crate) struct TestGatekeeper {
 }
 
 impl Gatekeeper for TestGatekeeper {
-    fn key_holder<'a>(&'a self, fingerprint: &'a str) -> BoxFuture<'a, Result<Option<Pusher>>> {
+    fn key_holder<'a>(
+        &'a self,
+        fingerprint: &'a str,
+        _: IpAddr,
+    ) -> BoxFuture<'a, Result<Option<Pusher>>> {
         let holder = self.keys.lock().unwrap().get(fingerprint).cloned();
         Box::pin(async move { Ok(holder) })
     }
@@ -443,14 +447,14 @@ async fn serve_http(git: Git, tasks: TaskGroup) -> SocketAddr {
     let group = tasks.clone();
     tasks.spawn("http", async move {
         loop {
-            let stream = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 () = group.stopping() => return,
-                accepted = listener.accept() => accepted.unwrap().0,
+                accepted = listener.accept() => accepted.unwrap(),
             };
             let git = git.clone();
             let service = service_fn(move |request| {
                 let git = git.clone();
-                async move { Ok::<_, Infallible>(git.answer("/git/", request).await) }
+                async move { Ok::<_, Infallible>(git.answer("/git/", peer.ip(), request).await) }
             });
             let stopping = group.clone();
             group.spawn("connection", async move {

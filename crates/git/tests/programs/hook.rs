@@ -7,6 +7,7 @@
 )]
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -62,7 +63,11 @@ async fn serve(program: OsString, folder: &Path) {
 struct Everybody;
 
 impl Gatekeeper for Everybody {
-    fn key_holder<'a>(&'a self, fingerprint: &'a str) -> BoxFuture<'a, Result<Option<Pusher>>> {
+    fn key_holder<'a>(
+        &'a self,
+        fingerprint: &'a str,
+        _: IpAddr,
+    ) -> BoxFuture<'a, Result<Option<Pusher>>> {
         Box::pin(async { Ok(Some(Pusher::Instance(fingerprint.to_owned()))) })
     }
 

@@ -39,6 +39,15 @@ pub(super) fn measure(folder: &Path, enough: Measure) -> Measure {
     found
 }
 
+/// How many bytes lie in a folder, as far as so many files go that no app may have more.
+pub(crate) fn bytes_below(folder: &Path) -> u64 {
+    const ENOUGH: Measure = Measure {
+        bytes: u64::MAX,
+        files: 2_000_000,
+    };
+    measure(folder, ENOUGH).bytes
+}
+
 fn flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }

@@ -33,6 +33,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use disk::KeptFree;
+pub(crate) use disk::bytes_below;
 pub use limits::BuildLimits;
 pub use outcome::{Cause, Failed, Step};
 pub use packs::Packs;

@@ -43,6 +43,7 @@ pub(super) async fn receive(
     State(mar): State<Mar>,
     Path((app, number)): Path<(String, String)>,
     params: Params,
+    arrival: Arrival,
     request: Request,
 ) -> Answer {
     let app: AppId = app.parse()?;
@@ -54,7 +55,9 @@ pub(super) async fn receive(
             .unwrap_or_default(),
         signature: Secret::new(params.given("signature").unwrap_or_default()),
     };
-    mar.receive_slug(&app, &ticket, request.into_body()).await?;
+    let from = (arrival.request_id, arrival.peer.ip());
+    mar.receive_slug(&app, &ticket, request.into_body(), from)
+        .await?;
     Ok(Reply::empty())
 }
 

@@ -28,9 +28,9 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// `None`: there is no such app any more.
+    /// `None`: there is no such app any more, or it was deleted and may be restored later.
     pub(super) async fn read(parts: &Parts, app: &AppId) -> Result<Option<Self>> {
-        let Some(found) = parts.store.find_app(app).await? else {
+        let Some(found) = parts.store.find_app_that_may_run(app).await? else {
             return Ok(None);
         };
         Ok(Some(Self {
@@ -47,7 +47,8 @@ impl Wanted {
 /// Makes everything ready that a release needs to run. Its slug is unpacked when it is not yet.
 pub(super) async fn prepare(parts: &Parts, app: &AppId, release: u32) -> Result<Recipe> {
     let gone = || Error::not_found(format!("release v{release} is not there any more"));
-    let found = parts.store.find_app(app).await?.ok_or_else(gone)?;
+    let found = parts.store.find_app_that_may_run(app).await?;
+    let found = found.ok_or_else(gone)?;
     let release = parts
         .store
         .find_release(app, release)

@@ -2,6 +2,7 @@
 //! processes are pretended.
 
 mod apps;
+mod audit;
 mod domains;
 mod logs;
 mod rights;
@@ -18,7 +19,7 @@ use flate2::write::GzEncoder;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Request};
 use pilvi_base::{Clock, Keyring, Secret, TaskGroup};
-use pilvi_core::{Directory, Identity, Provisioner};
+use pilvi_core::{Audit, Directory, Identity, Provisioner};
 use pilvi_git::Repositories;
 use pilvi_model::app::StackName;
 use pilvi_model::{AccountId, AppId, Instance, PersonId, Provider, RequestId, Timestamp};
@@ -77,6 +78,7 @@ fn new_token(holder: Holder, secret: &str) -> NewToken {
         generation: 0,
         name: None,
         created_at: now(),
+        expires_at: None,
     }
 }
 
@@ -91,12 +93,7 @@ fn account(id: AccountId) -> Account {
 }
 
 fn person(id: PersonId, email: &str) -> Person {
-    Person {
-        id,
-        email: email.to_owned(),
-        name: "Somebody".to_owned(),
-        created_at: now(),
-    }
+    Person::new(id, email, "Somebody", now())
 }
 
 impl World {
@@ -134,7 +131,8 @@ impl World {
                 }),
                 layers_missing: vec!["seccomp".to_owned()],
             },
-        });
+        })
+        .with_audit(Audit::new(store.clone(), clock.clone(), tasks.clone()));
         let world = Self {
             door: Door::new(Hosts::shared(), pilvi_web::Limits::default())
                 .site(Service::Mar, mar.site()),

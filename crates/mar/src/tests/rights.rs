@@ -22,7 +22,7 @@ const ROLES: [(&str, Option<u16>); 12] = [
     ("neighbour's account", Some(404)),
 ];
 
-fn verb(route: &Route) -> &'static str {
+pub(super) fn verb(route: &Route) -> &'static str {
     match route.verb {
         Verb::Get => "GET",
         Verb::Post => "POST",
@@ -32,7 +32,7 @@ fn verb(route: &Route) -> &'static str {
 }
 
 /// A path and a body with which the owner succeeds; whatever it needs is there afterwards.
-async fn prepare(world: &World, route: &Route, number: usize) -> (String, Value) {
+pub(super) async fn prepare(world: &World, route: &Route, number: usize) -> (String, Value) {
     let tag = format!("spare{number}");
     let mut path = route.path.replace("{id}", APP);
     if path.contains("{tag}") {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use pilvi_core::{Resource, Usage};
+use pilvi_model::{AccountId, Kind};
 use serde_json::{Value, json};
 
 use super::{APP, FOREIGN, World, packed};
@@ -49,6 +51,30 @@ fn slug() -> Vec<u8> {
         ("Procfile", "web: ./run\nworker: ./work"),
         ("run", "#!/bin/sh"),
     ])
+}
+
+#[tokio::test]
+async fn an_account_whose_part_of_the_disk_is_full_uploads_nothing_until_it_removes_something() {
+    let world = World::new().await;
+    let account = world.mar.app(&world.app()).await.unwrap().account;
+    let quotas = &world.mar.0.quotas;
+    let most = vec![(Resource::AppDiskBytes, Some(10 << 20))];
+    assert!(quotas.set(account, most).await.unwrap());
+    let place = world.announce("v1", json!({"web": "./run"})).await;
+    let takes = |bytes| Usage {
+        disk_bytes: Some(bytes),
+        ..Usage::default()
+    };
+    quotas.note(account, takes(10 << 20));
+    let announce = json!({"tag": "v2", "process_types": {"web": "./run"}});
+    let refused = world.call("POST", "/slugs", announce.clone()).await;
+    let refused = refused.must_be(429).to_string();
+    assert!(refused.contains("its quota is 10 MB"), "{refused}");
+    // Nor what was announced when there was room.
+    world.upload(&place, slug()).await.must_be(429);
+    quotas.note(account, takes(9 << 20));
+    world.upload(&place, slug()).await.must_be(200);
+    world.call("POST", "/slugs", announce).await.must_be(201);
 }
 
 #[tokio::test]
@@ -231,7 +257,7 @@ async fn a_slug_that_is_there_never_changes() {
         let folder = world.mar.parts().folders.slugs(&world.app());
         let bytes = packed(&[("run", content)]);
         let draft = upload::receive(&folder, Body::from(bytes), 1 << 20).await;
-        let room = upload::room().await.unwrap();
+        let room = world.mar.0.rooms.enter(AccountId::random()).await.unwrap();
         world.mar.accept(slug.clone(), draft.unwrap(), room).await
     };
     accept("first").await.unwrap();
@@ -254,6 +280,20 @@ async fn a_slug_is_not_replaced_while_its_app_is_being_deployed() {
     assert!(waited.is_err(), "it waits for its turn");
     drop(turn);
     upload.await.must_be(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_leaves_room_for_the_uploads_of_others() {
+    let rooms = upload::Rooms::default();
+    let [one, other] = [AccountId::random(), AccountId::random()];
+    let mut held = Vec::new();
+    while let Ok(room) = rooms.enter(one).await {
+        held.push(room);
+    }
+    assert_eq!(held.len(), 4);
+    let busy = rooms.enter(one).await.unwrap_err();
+    assert_eq!(busy.kind, Kind::Unavailable);
+    rooms.enter(other).await.unwrap();
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ pub(super) struct Stage {
     store: Store,
     acts: Mutex<Vec<String>>,
     broken: Mutex<Option<String>>,
-    /// While it is true, deploys and commands wait.
+    /// While it is true, deploys, restarts and commands wait.
     held: watch::Sender<bool>,
     deploying: Mutex<usize>,
     crashed: Mutex<bool>,
@@ -93,7 +93,11 @@ impl Processes for Stage {
 
     fn restart<'a>(&'a self, app: &'a AppId) -> BoxFuture<'a, Result<()>> {
         self.note(app, "restart");
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            let mut held = self.held.subscribe();
+            held.wait_for(|held| !held).await.map_err(Error::internal)?;
+            Ok(())
+        })
     }
 
     /// One process for each that is wanted; the highest type first, so that somebody else has to sort.

@@ -206,17 +206,13 @@ impl World {
             generation: 0,
             name: None,
             created_at: now(),
+            expires_at: None,
         };
         let account = self.ground.account;
         let first = FirstRecords {
             person_token: token(Holder::Person(person)),
             account_token: token(Holder::Member { account, person }),
-            person: Person {
-                id: person,
-                email: "operator@localhost".into(),
-                name: "Somebody".into(),
-                created_at: now(),
-            },
+            person: Person::new(person, "operator@localhost", "Somebody", now()),
             account: Account {
                 id: account,
                 name: "My Cloud".into(),
@@ -246,6 +242,7 @@ impl World {
             generation: 0,
             name: None,
             created_at: now(),
+            expires_at: None,
         };
         assert!(self.store.release_instance(id, token).await.unwrap());
         let app: AppId = id.parse().unwrap();
@@ -305,7 +302,10 @@ impl World {
             .iter()
             .map(|(name, count)| (name.parse().unwrap(), *count))
             .collect();
-        self.store.scale(&self.app, counts, 100).await.unwrap();
+        self.store
+            .scale(&self.app, counts, 100, u64::MAX)
+            .await
+            .unwrap();
         self.supervisor.apply(&self.app).await.unwrap();
     }
 

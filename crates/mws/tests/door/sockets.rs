@@ -1,6 +1,6 @@
 //! The life of a socket.
 
-use pilvi_core::Provisioner;
+use pilvi_core::{Provisioner, rate};
 use pilvi_model::Provider;
 use pilvi_mws::Limits;
 use serde_json::{Value, json};
@@ -87,6 +87,31 @@ async fn a_token_that_is_no_good_gets_its_handshake_and_then_a_close() {
     }
     let counts = world.mws.counts();
     assert_eq!((counts.opened, counts.refused), (1, 5));
+}
+
+/// What a refused handshake looks like to whoever guesses.
+#[tokio::test]
+async fn an_address_that_guesses_too_often_is_refused_and_tokens_that_are_good_are_not() {
+    let world = World::new().await;
+    let guess = || {
+        let path = format!("/?token={}", "0".repeat(64));
+        let world = &world;
+        async move {
+            let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+            world.upgrade(&path, upgrade).await
+        }
+    };
+    let rates = rate::Settings::default();
+    for number in 0..rates.failures.burst {
+        assert_eq!(guess().await, 101, "{number}");
+    }
+    assert_eq!(guess().await, 429);
+    let (_, mut socket) = world.join(OPEN, &[]).await;
+    world.publish(OPEN, "here", json!({"sockets": ["*"]})).await;
+    assert_eq!(next(&mut socket).await, Some(Frame::text("here")));
+    world.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(guess().await, 101);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

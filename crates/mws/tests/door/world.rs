@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use pilvi_base::secret::random_hex;
 use pilvi_base::{Clock, Secret, TaskGroup};
-use pilvi_core::{AppUsers, Directory, Identity};
+use pilvi_core::{AppUsers, Directory, Identity, Rates, rate};
 use pilvi_model::{AccountId, Instance, PersonId, Provider, Timestamp};
 use pilvi_mws::{Limits, Mws};
 use pilvi_store::Store;
@@ -139,7 +139,8 @@ impl World {
             limits,
             tasks.clone(),
         )
-        .unwrap();
+        .unwrap()
+        .with_rates(Rates::new(rate::Settings::default(), clock.clone()));
         if let Some(users) = users {
             add_backend(&store, account, now).await;
             mws = mws.with_users(users);
@@ -239,6 +240,20 @@ impl World {
         handshake(read, write, token).await
     }
 
+    /// The status of an upgrade.
+    pub(crate) async fn upgrade(&self, path: &str, headers: &str) -> u16 {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+        let mut line = [0; "HTTP/1.1 101".len()];
+        within(async {
+            stream.write_all(request.as_bytes()).await.unwrap();
+            stream.read_exact(&mut line).await.unwrap();
+        })
+        .await;
+        let line = std::str::from_utf8(&line).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
     /// The same under TLS, trusting the server's own authority alone.
     pub(crate) async fn connect_securely(&self, token: &str) -> TlsPeer {
         let mut roots = RootCertStore::empty();
@@ -321,12 +336,7 @@ async fn listen(
 }
 
 async fn add_account(store: &Store, now: Timestamp, email: &str) -> (AccountId, Secret) {
-    let person = Person {
-        id: PersonId::random(),
-        email: email.to_owned(),
-        name: "Owner".to_owned(),
-        created_at: now,
-    };
+    let person = Person::new(PersonId::random(), email, "Owner", now);
     let account = Account {
         id: AccountId::random(),
         name: "Account".to_owned(),
@@ -393,5 +403,6 @@ fn token(holder: Holder, secret: &Secret, now: Timestamp) -> NewToken {
         generation: 0,
         name: None,
         created_at: now,
+        expires_at: None,
     }
 }
