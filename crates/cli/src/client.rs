@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
@@ -30,7 +30,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::failure::{Code, Failure, Result};
 use crate::trust;
-use crate::url::Base;
+use crate::url::{Base, is_local_name};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// A little more than the minute within which the server answers every call.
@@ -38,18 +38,24 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(65);
 /// An upload may take this long before the answer's own time begins.
 const UPLOAD_WITHIN: Duration = Duration::from_secs(3600);
 const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// No secret worth the name is shorter.
+const SECRET_BYTES_MIN: usize = 4;
 /// What is shown of an answer that is no JSON.
 const EXCERPT_CHARS: usize = 200;
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-type AnyStream = Pin<Box<dyn Stream>>;
+pub(crate) type AnyStream = Pin<Box<dyn Stream>>;
 
 /// Sends requests with one token.
 pub(crate) struct Client {
     token: Option<Secret>,
+    /// Whether calls without a token are meant so.
+    anonymous: bool,
+    /// The data backend that all calls are about.
+    backend: Option<HeaderValue>,
     ca: Option<PathBuf>,
     /// Read when the first TLS connection is opened.
     tls: OnceCell<Arc<ClientConfig>>,
@@ -62,11 +68,37 @@ impl Client {
     pub(crate) fn new(token: Option<Secret>, ca: Option<PathBuf>) -> Self {
         Self {
             token,
+            anonymous: false,
+            backend: None,
             ca,
             tls: OnceCell::new(),
             hidden: Vec::new(),
             tasks: TaskGroup::new(),
         }
+    }
+
+    /// Another one with the same token.
+    pub(crate) fn again(&self) -> Self {
+        self.with_token(self.token.clone())
+    }
+
+    /// The same for calls of another token, or deliberately of none.
+    pub(crate) fn with_token(&self, token: Option<Secret>) -> Self {
+        Self {
+            anonymous: token.is_none(),
+            backend: None,
+            ca: self.ca.clone(),
+            tls: self.tls.clone(),
+            hidden: self.token.iter().chain(&self.hidden).cloned().collect(),
+            tasks: TaskGroup::new(),
+            token,
+        }
+    }
+
+    /// Makes all calls about this data backend.
+    pub(crate) fn about_backend(mut self, id: &str) -> Self {
+        self.backend = HeaderValue::from_str(id).ok();
+        self
     }
 
     /// Keeps a value out of every message, also where the server repeats it.
@@ -88,6 +120,16 @@ impl Client {
 
     pub(crate) async fn delete(&self, base: &Base, resource: &str) -> Result<Value> {
         self.call(base, Method::DELETE, resource, None).await
+    }
+
+    /// A DELETE that says in its body what is meant.
+    pub(crate) async fn delete_with(
+        &self,
+        base: &Base,
+        resource: &str,
+        body: &Value,
+    ) -> Result<Value> {
+        self.call(base, Method::DELETE, resource, Some(body)).await
     }
 
     async fn call(
@@ -133,6 +175,25 @@ impl Client {
         self.answer(base, response).await.map(|_| ())
     }
 
+    /// Sends a file with the token, for as long as it takes.
+    pub(crate) async fn bring(
+        &self,
+        base: &Base,
+        resource: &str,
+        length: u64,
+        body: Body,
+    ) -> Result<Value> {
+        let request = Request::post(base.path(resource))
+            .header(HOST, base.authority())
+            .header(AUTHORIZATION, self.authorization(base)?)
+            .header(CONTENT_TYPE, "application/x-tar")
+            .header(http::header::CONTENT_LENGTH, length)
+            .body(body)
+            .map_err(|_| unusable(base))?;
+        let response = self.send(base, request, UPLOAD_WITHIN).await?;
+        self.answer(base, response).await
+    }
+
     fn request(
         &self,
         base: &Base,
@@ -150,7 +211,12 @@ impl Client {
         if bytes.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        request = request.header(AUTHORIZATION, self.authorization(base)?);
+        if !self.anonymous {
+            request = request.header(AUTHORIZATION, self.authorization(base)?);
+        }
+        if let Some(backend) = &self.backend {
+            request = request.header("Enginio-Backend-Id", backend);
+        }
         request
             .body(full(bytes.unwrap_or_default()))
             .map_err(|_| unusable(base))
@@ -161,7 +227,7 @@ impl Client {
             Failure::new(
                 Code::Denied,
                 format!("there is no token to show to {base}"),
-                "set PILVI_TOKEN to a personal access token; the first start of `pilvi serve` prints one",
+                "sign in with `pilvi login`, or set PILVI_TOKEN; the first start of `pilvi serve` prints a token",
             )
         })?;
         let mut value =
@@ -181,9 +247,7 @@ impl Client {
         request: Request<Body>,
         within: Duration,
     ) -> Result<Response<Incoming>> {
-        let stream = tokio::time::timeout(CONNECT_WITHIN, self.connect(base))
-            .await
-            .map_err(|_| silent(base, CONNECT_WITHIN))??;
+        let stream = self.stream(base).await?;
         let exchange = async {
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
             self.tasks.spawn("connection", async move {
@@ -196,6 +260,13 @@ impl Client {
             .await
             .map_err(|_| silent(base, within))?
             .map_err(|error| broken(base, &error))
+    }
+
+    /// A connection to speak another protocol over.
+    pub(crate) async fn stream(&self, base: &Base) -> Result<AnyStream> {
+        tokio::time::timeout(CONNECT_WITHIN, self.connect(base))
+            .await
+            .map_err(|_| silent(base, CONNECT_WITHIN))?
     }
 
     async fn connect(&self, base: &Base) -> Result<AnyStream> {
@@ -221,6 +292,8 @@ impl Client {
 
     async fn answer(&self, base: &Base, response: Response<Incoming>) -> Result<Value> {
         let status = response.status();
+        let wait = response.headers().get(RETRY_AFTER);
+        let wait: Option<u32> = wait.and_then(|wait| wait.to_str().ok()?.parse().ok());
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
         let bytes = tokio::time::timeout(ANSWER_WITHIN, body)
             .await
@@ -236,7 +309,18 @@ impl Client {
                 Ok(body) => messages(body),
                 Err(_) => excerpt(&String::from_utf8_lossy(&bytes)),
             };
-            return Err(refusal(base, status, &self.without_secrets(&said)));
+            let reason = json.ok().map(|body| reason(&body)).unwrap_or_default();
+            let failure = refusal(base, status, &self.without_secrets(&said));
+            let failure = match (status.as_u16(), wait) {
+                (429 | 503, Some(wait)) => Failure {
+                    // The server may say as much.
+                    what: without_end(failure.what, &format!("; try again in {wait} s")),
+                    next: format!("wait {wait} s and try again"),
+                    ..failure
+                },
+                _ => failure,
+            };
+            return Err(Failure { reason, ..failure });
         }
         json.map_err(|_| {
             Failure::failed(
@@ -251,11 +335,19 @@ impl Client {
         let secrets = self.token.iter().chain(&self.hidden);
         secrets
             .map(Secret::expose)
-            .filter(|secret| !secret.is_empty())
+            // What is shorter stands in many texts anyhow, and taking it out would only garble them.
+            .filter(|secret| secret.len() >= SECRET_BYTES_MIN)
             .fold(text.to_owned(), |text, secret| {
                 text.replace(secret, "[secret]")
             })
     }
+}
+
+fn without_end(mut text: String, end: &str) -> String {
+    if text.ends_with(end) {
+        text.truncate(text.len() - end.len());
+    }
+    text
 }
 
 pub(crate) fn full(bytes: Bytes) -> Body {
@@ -288,11 +380,6 @@ async fn dial(base: &Base) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn is_local_name(host: &str) -> bool {
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host == "localhost" || host.ends_with(".localhost")
-}
-
 /// The messages of a refusal, in either of its two shapes.
 fn messages(body: &Value) -> String {
     let one = body["error"]["message"].as_str().map(str::to_owned);
@@ -316,6 +403,13 @@ fn messages(body: &Value) -> String {
     )
 }
 
+/// The server's word for a refusal.
+fn reason(body: &Value) -> String {
+    let one = body["error"]["reason"].as_str();
+    let first = body["errors"][0]["reason"].as_str();
+    one.or(first).unwrap_or_default().to_owned()
+}
+
 fn excerpt(text: &str) -> String {
     let text = text.trim();
     let mut shown: String = text.chars().take(EXCERPT_CHARS).collect();
@@ -331,23 +425,28 @@ fn refusal(base: &Base, status: StatusCode, said: &str) -> Failure {
         401 => Failure::new(
             Code::Denied,
             format!("{base} refuses the token: {said}"),
-            "set PILVI_TOKEN to a token that is valid there",
+            "sign in again with `pilvi login`, or set PILVI_TOKEN to a token that is valid there",
         ),
         403 => Failure::new(
             Code::Forbidden,
             said,
-            "use the token of a member of the account to which this belongs",
+            "see `pilvi clouds show` for your role, and `pilvi clouds members` for whom to ask",
         ),
         404 => Failure::new(
             Code::NotFound,
             said,
-            "see `pilvi mar list` for the apps that there are",
+            "see `pilvi instances list` for what there is",
         ),
         300..400 => Failure::failed(
             format!("{base} sends elsewhere, and a token is not carried along"),
             "name the final address with --url or QTC_PLATFORM_URL",
         ),
         429 => Failure::new(Code::Refused, said, "wait a little and try again"),
+        503 => Failure::new(
+            Code::Unreachable,
+            format!("{base} cannot do it now: {said}"),
+            "wait a little and try again",
+        ),
         400..500 => Failure::new(Code::Refused, said, "see --help for what is accepted"),
         _ => Failure::failed(
             format!("{base} failed ({}): {said}", status.as_u16()),
@@ -374,16 +473,34 @@ fn unreachable(base: &Base, error: &io::Error) -> Failure {
 fn untrusted(base: &Base, error: &io::Error) -> Failure {
     Failure::new(
         Code::Unreachable,
-        format!("no trusted connection to {base} could be made: {error}"),
+        format!(
+            "no trusted connection to {base} could be made: {}",
+            why_untrusted(error)
+        ),
         "save what `pilvi ca` prints on the server's machine, and name that file with --ca or PILVI_CA",
     )
+}
+
+/// The two faults that people meet, in their words; the others as the library tells them.
+fn why_untrusted(error: &io::Error) -> String {
+    use rustls::{CertificateError, Error};
+    let inner = error.get_ref();
+    match inner.and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "its certificate is signed by nobody whom this machine trusts".into()
+        }
+        Some(Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => "its certificate has expired, or the clock here is wrong".into(),
+        _ => error.to_string(),
+    }
 }
 
 fn silent(base: &Base, within: Duration) -> Failure {
     Failure::new(
         Code::Unreachable,
         format!("{base} did not answer within {} s", within.as_secs()),
-        "see with `pilvi mar show` whether it was done all the same, and try again",
+        "see whether it was done all the same, and try again",
     )
 }
 
@@ -391,7 +508,7 @@ fn broken(base: &Base, error: &hyper::Error) -> Failure {
     Failure::new(
         Code::Unreachable,
         format!("the connection to {base} broke before the answer: {error}"),
-        "see with `pilvi mar show` whether it was done all the same, and try again",
+        "see whether it was done all the same, and try again",
     )
 }
 
@@ -399,6 +516,26 @@ fn broken(base: &Base, error: &hyper::Error) -> Failure {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_certificate_that_is_refused_is_told_in_words() {
+        use rustls::{CertificateError, Error};
+        for (error, expected) in [
+            (
+                CertificateError::UnknownIssuer,
+                "its certificate is signed by nobody whom this machine trusts",
+            ),
+            (
+                CertificateError::Expired,
+                "its certificate has expired, or the clock here is wrong",
+            ),
+        ] {
+            let error = io::Error::other(Error::InvalidCertificate(error));
+            assert_eq!(why_untrusted(&error), expected);
+        }
+        let other = why_untrusted(&io::Error::other(Error::DecryptError));
+        assert_eq!(other, Error::DecryptError.to_string());
+    }
 
     #[test]
     fn both_shapes_of_a_refusal_are_read() {
@@ -414,15 +551,5 @@ mod tests {
             "name: is required; web must be a number; and more"
         );
         assert_eq!(messages(&json!({"odd": 1})), r#"{"odd":1}"#);
-    }
-
-    #[test]
-    fn names_below_localhost_are_this_machine() {
-        for name in ["localhost", "api.localhost", "API.LocalHost."] {
-            assert!(is_local_name(name), "{name}");
-        }
-        for name in ["notlocalhost", "localhost.example.org", "127.0.0.1"] {
-            assert!(!is_local_name(name), "{name}");
-        }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Failure {
     pub(crate) what: String,
     /// What to try, without a full stop.
     pub(crate) next: String,
+    /// The server's own word for it, such as `Conflict`; empty where it was not the server that refused.
+    pub(crate) reason: String,
 }
 
 impl Failure {
@@ -53,6 +55,7 @@ impl Failure {
             code,
             what: what.into(),
             next: next.into(),
+            reason: String::new(),
         }
     }
 

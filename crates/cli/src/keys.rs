@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use crate::connection::Connection;
 use crate::failure::{Code, Failure, Outcome, Result};
-use crate::session::{Connection, Session, results, text};
+use crate::session::{Session, results, text};
 use crate::table::{Table, elastic, whole};
 use crate::url::segment;
 

@@ -10,6 +10,7 @@ mod logs;
 mod power;
 mod releases;
 mod remove;
+mod repo;
 mod scale;
 mod show;
 mod size;
@@ -20,8 +21,9 @@ mod target;
 
 use clap::{Args, Subcommand};
 
+use crate::connection::Connection;
 use crate::failure::Outcome;
-use crate::session::{Connection, Session};
+use crate::session::Session;
 use target::Target;
 
 #[derive(Args, Clone, Debug)]
@@ -68,6 +70,8 @@ enum Verb {
     Slugs(slugs::Slugs),
     /// Show or change the stack that the next push is built on
     Stack(stack::Stack),
+    /// Forget what builds keep, or empty the repository
+    Repo(repo::Repo),
     /// Remove an app and everything that belongs to it
     Remove(remove::Remove),
 }
@@ -96,6 +100,7 @@ impl Mar {
             }
             Verb::Slugs(slugs) => slugs.carry_out(session, target).await,
             Verb::Stack(stack) => stack.carry_out(session, target).await,
+            Verb::Repo(repo) => repo.carry_out(session, target).await,
             Verb::Remove(remove) => remove.carry_out(session, target).await,
         }
     }

@@ -13,19 +13,26 @@ pub(crate) struct Look {
     /// Its columns; none where results go to a file or a program, which get all of every line.
     pub(crate) width: Option<usize>,
     pub(crate) colour: bool,
+    /// Whether a person watches standard error, and it can be written over.
+    pub(crate) watched: bool,
 }
 
 impl Look {
     pub(crate) fn of_this_process() -> Self {
+        let watched = io::stderr().is_terminal() && !is_dumb();
         let output = io::stdout();
         if !output.is_terminal() {
-            return Self::default();
+            return Self {
+                watched,
+                ..Self::default()
+            };
         }
         let columns = rustix::termios::tcgetwinsize(&output).map(|size| usize::from(size.ws_col));
         Self {
             // A terminal that does not know its own width says 0.
             width: columns.ok().filter(|columns| *columns > 0),
             colour: !is_set("NO_COLOR") && !is_dumb(),
+            watched,
         }
     }
 }
@@ -106,6 +113,16 @@ impl<'a> Screen<'a> {
         self.json
     }
 
+    /// Whether a terminal shows the result, rather than a file or a program taking it.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.look.width.is_some()
+    }
+
+    /// Whether a person watches what is told beside the result.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.look.watched
+    }
+
     /// A line of the result.
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.out, "{text}")
@@ -147,7 +164,8 @@ impl<'a> Screen<'a> {
 
     /// Something beside the result.
     pub(crate) fn note(&mut self, text: &str) -> io::Result<()> {
-        writeln!(self.err, "{text}")
+        text.lines()
+            .try_for_each(|line| writeln!(self.err, "{}", readable(line)))
     }
 
     /// Bytes beside the result as they are.

@@ -1,5 +1,7 @@
 //! Tables that fit the terminal.
 
+use std::borrow::Cow;
+
 use crate::screen::{Ink, Look, painted, readable};
 
 /// Between two columns.
@@ -8,9 +10,9 @@ const GAP: usize = 2;
 const NARROWEST: usize = 6;
 
 /// A column.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Column {
-    title: &'static str,
+    title: Cow<'static, str>,
     /// Whether a narrow terminal may cut its texts short. Ids are never cut: half an id is of no use.
     may_shrink: bool,
 }
@@ -18,7 +20,7 @@ pub(crate) struct Column {
 /// A column that is always shown in full.
 pub(crate) const fn whole(title: &'static str) -> Column {
     Column {
-        title,
+        title: Cow::Borrowed(title),
         may_shrink: false,
     }
 }
@@ -26,7 +28,15 @@ pub(crate) const fn whole(title: &'static str) -> Column {
 /// A column that a narrow terminal may cut short.
 pub(crate) const fn elastic(title: &'static str) -> Column {
     Column {
-        title,
+        title: Cow::Borrowed(title),
+        may_shrink: true,
+    }
+}
+
+/// The same with a title that somebody else chose.
+pub(crate) fn elastic_named(title: &str) -> Column {
+    Column {
+        title: readable(title).into(),
         may_shrink: true,
     }
 }
@@ -48,19 +58,25 @@ impl Table {
 
     /// Adds a row, which has as many cells as there are columns.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        debug_assert_eq!(N, self.columns.len(), "a cell for each column");
-        self.rows.push(cells.map(|cell| readable(&cell)).into());
+        self.row_of(cells);
+    }
+
+    /// The same where the number of columns depends on what is shown.
+    pub(crate) fn row_of(&mut self, cells: impl IntoIterator<Item = String>) {
+        let cells: Vec<String> = cells.into_iter().map(|cell| readable(&cell)).collect();
+        debug_assert_eq!(cells.len(), self.columns.len(), "a cell for each column");
+        self.rows.push(cells);
     }
 
     pub(crate) fn lines(&self, look: Look) -> Vec<String> {
         let widths = self.widths(look.width);
-        let titles = self.columns.iter().map(|column| column.title.to_owned());
+        let titles = self.columns.iter().map(|column| column.title.to_string());
         let head = self.line(&titles.collect::<Vec<_>>(), &widths, |_, text| {
             painted(look, Ink::Title, text)
         });
         let rows = self.rows.iter().map(|row| {
             self.line(row, &widths, |column, text| {
-                let ink = match column.title {
+                let ink = match &*column.title {
                     "STATE" => Ink::of_state(text.trim_end()),
                     _ => Ink::Plain,
                 };
@@ -112,7 +128,8 @@ impl Table {
 
     fn needs(&self, at: usize) -> usize {
         let cells = self.rows.iter().map(|row| width_of(&row[at]));
-        cells.max().unwrap_or(0).max(self.columns[at].title.len())
+        let title = width_of(&self.columns[at].title);
+        cells.max().unwrap_or(0).max(title)
     }
 }
 
@@ -174,7 +191,7 @@ mod tests {
     fn at(width: Option<usize>) -> Vec<String> {
         sample().lines(Look {
             width,
-            colour: false,
+            ..Look::default()
         })
     }
 
@@ -206,8 +223,8 @@ mod tests {
     #[test]
     fn a_state_has_its_colour() {
         let look = Look {
-            width: None,
             colour: true,
+            ..Look::default()
         };
         let lines = sample().lines(look);
         assert!(lines[1].ends_with("\x1b[32mrunning\x1b[0m"), "{lines:?}");

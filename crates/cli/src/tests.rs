@@ -2,18 +2,25 @@
 
 mod account;
 mod apps;
+mod clouds;
+mod config;
+mod eds;
 mod faults;
+mod instances;
+mod login;
+mod mws;
 mod server;
 mod terminal;
 
 use std::path::Path;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, Subcommand};
 use tempfile::TempDir;
 
+use crate::connection::Environment;
 use crate::screen::{Look, Screen};
 use crate::session::Place;
-use crate::{Command, run_at};
+use crate::{Command, Config, run_at};
 use server::Server;
 
 /// The app of all examples.
@@ -23,7 +30,25 @@ const TOKEN: &str = "9f0c-personal";
 #[derive(Debug, Parser)]
 struct Line {
     #[command(subcommand)]
-    command: Command,
+    typed: Typed,
+}
+
+/// As the binary joins them.
+#[derive(Debug, Subcommand)]
+enum Typed {
+    #[command(flatten)]
+    Developer(Command),
+    /// Look after the settings
+    Config(Config),
+}
+
+impl Line {
+    fn command(self) -> Command {
+        match self.typed {
+            Typed::Developer(command) => command,
+            Typed::Config(config) => Command::Config(config),
+        }
+    }
 }
 
 /// What a user saw of a command.
@@ -57,6 +82,9 @@ impl Seen {
 struct Desk {
     folder: TempDir,
     look: Look,
+    environment: Environment,
+    /// What is written to standard input.
+    input: String,
 }
 
 impl Desk {
@@ -64,7 +92,23 @@ impl Desk {
         Self {
             folder: tempfile::tempdir().unwrap(),
             look: Look::default(),
+            environment: Environment::default(),
+            input: String::new(),
         }
+    }
+
+    /// With this on standard input.
+    fn with_input(self, input: &str) -> Self {
+        Self {
+            input: input.into(),
+            ..self
+        }
+    }
+
+    /// What is remembered here.
+    fn settings(&self) -> String {
+        let file = self.path().join(".config/pilvi/config.toml");
+        std::fs::read_to_string(file).unwrap_or_default()
     }
 
     fn path(&self) -> &Path {
@@ -84,20 +128,28 @@ impl Desk {
     }
 
     fn types_all(&self, words: &[&str]) -> Seen {
-        let line = Line::try_parse_from(words).unwrap();
+        let command = Line::try_parse_from(words).unwrap().command();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let json = line.command.connection().json;
-        let place = Place {
-            folder: self.path().into(),
-            home: Some(self.path().into()),
-            asks: false,
-        };
+        let json = command
+            .connection()
+            .is_some_and(|connection| connection.json);
         let mut screen = Screen::new(&mut out, &mut err, self.look, json);
-        let code = run_at(&line.command, &mut screen, place);
+        let code = run_at(&command, &mut screen, self.place());
         Seen {
             code,
             out: String::from_utf8(out).unwrap(),
             err: String::from_utf8(err).unwrap(),
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            folder: self.path().into(),
+            home: Some(self.path().into()),
+            environment: self.environment.clone(),
+            asks: false,
+            input: Box::new(std::io::Cursor::new(self.input.clone())),
+            grammar: <Line as CommandFactory>::command,
         }
     }
 }

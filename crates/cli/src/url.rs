@@ -1,6 +1,7 @@
 //! Addresses of services: `http://host:port/v1`, in parts.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -57,6 +58,15 @@ impl Base {
         })
     }
 
+    /// The same for the address of a server as people write it: without a path, that of its API is meant.
+    pub(crate) fn of_server(text: &str) -> Result<Self, &'static str> {
+        let base = Self::parse(text)?;
+        Ok(match &*base.prefix {
+            "" => base.below("/v1"),
+            _ => base,
+        })
+    }
+
     /// The same service's paths below `prefix`.
     pub(crate) fn below(mut self, prefix: &str) -> Self {
         self.prefix.push_str(prefix);
@@ -66,6 +76,15 @@ impl Base {
     /// The full path of a resource.
     pub(crate) fn path(&self, resource: &str) -> String {
         format!("{}/{resource}", self.prefix)
+    }
+
+    /// Whether what is sent there leaves this machine at all.
+    pub(crate) fn is_this_machine(&self) -> bool {
+        is_local_name(&self.host)
+            || self
+                .host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
     }
 
     /// What the header `Host` says.
@@ -87,6 +106,12 @@ impl fmt::Display for Base {
         let scheme = if self.secure { "https" } else { "http" };
         write!(f, "{scheme}://{}{}", self.authority(), self.prefix)
     }
+}
+
+/// Names below `localhost` all mean this machine (RFC 6761).
+pub(crate) fn is_local_name(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
 }
 
 /// A text as one segment of a path.
@@ -111,9 +136,38 @@ mod tests {
         ] {
             assert_eq!(Base::parse(text).unwrap().to_string(), again);
         }
+        for (text, meant) in [
+            ("https://example.org", "https://example.org/v1"),
+            ("https://example.org/", "https://example.org/v1"),
+            ("https://example.org/v1/", "https://example.org/v1"),
+            (
+                "https://example.org/cloud/v1",
+                "https://example.org/cloud/v1",
+            ),
+        ] {
+            assert_eq!(Base::of_server(text).unwrap().to_string(), meant);
+        }
         let base = Base::parse("http://[::1]:8080/v1").unwrap();
         assert_eq!((&*base.host, base.port), ("::1", 8080));
         assert_eq!(base.path("user"), "/v1/user");
+    }
+
+    #[test]
+    fn names_below_localhost_are_this_machine() {
+        for name in ["localhost", "api.localhost", "API.LocalHost."] {
+            assert!(is_local_name(name), "{name}");
+        }
+        for name in ["notlocalhost", "localhost.example.org", "127.0.0.1"] {
+            assert!(!is_local_name(name), "{name}");
+        }
+        for (url, here) in [
+            ("http://127.0.0.2:8080/v1", true),
+            ("http://[::1]/v1", true),
+            ("http://api.localhost/v1", true),
+            ("http://192.0.2.1/v1", false),
+        ] {
+            assert_eq!(Base::parse(url).unwrap().is_this_machine(), here, "{url}");
+        }
     }
 
     #[test]

@@ -17,14 +17,11 @@ pub(super) struct Create {
     /// How much memory each of its processes may use
     #[arg(long, value_enum, default_value = "mini")]
     size: Size,
-    /// The account that it belongs to [default: your only one]
-    #[arg(long, value_name = "ID", env = "PILVI_ACCOUNT")]
-    account: Option<String>,
 }
 
 impl Create {
     pub(super) async fn carry_out(&self, session: &mut Session<'_, '_>) -> Outcome {
-        let account = session.account(self.account.as_deref()).await?;
+        let account = session.account().await?;
         let body = json!({
             "name": self.name,
             "serviceProviderId": "mar",

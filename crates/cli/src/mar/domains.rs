@@ -79,11 +79,5 @@ async fn remove(session: &mut Session<'_, '_>, app: &App, name: &str) -> Outcome
         let next = "see `pilvi mar domains` for the names that there are";
         failure.on(Code::NotFound, next)
     })?;
-    if session.screen.wants_json() {
-        session.screen.json(&answer)?;
-    } else {
-        let line = format!("{} no longer answers to {name}.", app.id);
-        session.screen.line(&line)?;
-    }
-    Ok(0)
+    session.done(&answer, &format!("{} no longer answers to {name}.", app.id))
 }

@@ -10,15 +10,11 @@ use crate::table::{Table, elastic, whole};
 use crate::url::segment;
 
 #[derive(Args, Clone, Debug)]
-pub(super) struct List {
-    /// Only those of this account
-    #[arg(long, value_name = "ID", env = "PILVI_ACCOUNT")]
-    account: Option<String>,
-}
+pub(super) struct List {}
 
 impl List {
     pub(super) async fn carry_out(&self, session: &mut Session<'_, '_>) -> Outcome {
-        let accounts = session.accounts(self.account.as_deref()).await?;
+        let accounts = session.accounts().await?;
         let mut apps: Vec<(String, Value)> = Vec::new();
         for account in &accounts {
             let resource = format!("accounts/{}/instances?provider=mar", segment(&account.id));
@@ -46,7 +42,7 @@ impl List {
 fn table(apps: &[(String, Value)], several: bool) -> Table {
     let columns = [whole("ID"), elastic("NAME"), whole("SIZE"), elastic("TAGS")];
     let mut table = if several {
-        Table::new(&[&columns[..], &[elastic("ACCOUNT")]].concat())
+        Table::new(&[&columns[..], &[elastic("CLOUD")]].concat())
     } else {
         Table::new(&columns)
     };

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::target::App;
 use crate::failure::Outcome;
+use crate::progress::Progress;
 use crate::session::Session;
 
 pub(super) async fn restart(session: &mut Session<'_, '_>, app: &App) -> Outcome {
@@ -20,11 +21,8 @@ pub(super) async fn stop(session: &mut Session<'_, '_>, app: &App) -> Outcome {
 }
 
 async fn order(session: &mut Session<'_, '_>, app: &App, verb: &str, done: &str) -> Outcome {
-    let answer = app.post(session, verb, &json!({})).await?;
-    if session.screen.wants_json() {
-        session.screen.json(&answer)?;
-    } else {
-        session.screen.line(done)?;
-    }
-    Ok(0)
+    let waiting = Progress::of_waiting(session.screen, "Waiting for the processes");
+    let answer = app.post(session, verb, &json!({})).await;
+    drop(waiting);
+    session.done(&answer?, done)
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::target::App;
 use crate::failure::{Code, Failure, Outcome, Result};
+use crate::progress::Progress;
 use crate::session::{Session, results, text};
 use crate::table::{Table, elastic, whole};
 
@@ -66,20 +67,14 @@ impl Rollback {
             None => one_before(session, app).await?,
         };
         let resource = format!("releases/{number}/rollback");
-        let answer = app
-            .post(session, &resource, &json!({}))
-            .await
-            .map_err(|failure| {
-                let next = "see `pilvi mar releases` for those that there are";
-                failure.on(Code::NotFound, next).on(Code::Refused, next)
-            })?;
-        if session.screen.wants_json() {
-            session.screen.json(&answer)?;
-        } else {
-            let line = deployed(&format!("what v{number} ran"), &answer);
-            session.screen.line(&line)?;
-        }
-        Ok(0)
+        let waiting = Progress::of_waiting(session.screen, "Deploying");
+        let answer = app.post(session, &resource, &json!({})).await;
+        drop(waiting);
+        let answer = answer.map_err(|failure| {
+            let next = "see `pilvi mar releases` for those that there are";
+            failure.on(Code::NotFound, next).on(Code::Refused, next)
+        })?;
+        session.done(&answer, &deployed(&format!("what v{number} ran"), &answer))
     }
 }
 

@@ -106,7 +106,7 @@ fn table(processes: &[Value]) -> Table {
     ];
     let mut table = Table::new(&columns);
     for process in processes {
-        let memory = process["memory"].as_u64().map(size::bytes_in_words);
+        let memory = process["memory"].as_u64().map(crate::bytes::in_words);
         table.row([
             text(process, "id"),
             text(process, "state"),

@@ -50,20 +50,6 @@ pub(super) fn in_words(size: &Value) -> String {
     format!("{name} ({} MB)", units.unwrap_or_default() * 256)
 }
 
-/// Bytes in a unit that fits.
-pub(super) fn bytes_in_words(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let (mut tenths, mut unit) = (bytes.saturating_mul(10) / 1024, 0);
-    while tenths >= 10 * 1024 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,18 +61,5 @@ mod tests {
         assert_eq!(in_words(&json!("4")), "medium (1024 MB)");
         assert_eq!(in_words(&json!(3)), "3");
         assert_eq!(in_words(&Value::Null), "");
-    }
-
-    #[test]
-    fn bytes_have_a_unit_that_fits() {
-        for (bytes, words) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KB"),
-            (41_943_040, "40.0 MB"),
-            (1_610_612_736, "1.5 GB"),
-        ] {
-            assert_eq!(bytes_in_words(bytes), words);
-        }
     }
 }

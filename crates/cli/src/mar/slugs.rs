@@ -2,25 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use clap::{Args, Subcommand};
-use http_body::Frame;
 use http_body_util::BodyExt;
 use serde_json::json;
 
 use super::releases::deployed;
 use super::target::{App, Target};
 use crate::failure::{Code, Failure, Outcome, Result};
+use crate::file_body::FileBody;
+use crate::progress::Progress;
 use crate::session::{Session, results, text};
 use crate::table::{Table, elastic, whole};
 use crate::url::{Base, segment};
-
-const PIECE_BYTES: usize = 64 << 10;
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Slugs {
@@ -112,9 +107,11 @@ async fn upload(
     })?;
     let address = answer["blob"]["url"].as_str().unwrap_or_default();
     let (base, target) = blob(address)?;
+    let progress = Progress::of_bytes(session.screen, "Uploading", Some(length));
+    let body = FileBody { file, progress };
     session
         .client
-        .upload(&base, target, length, FileBody(file).boxed_unsync())
+        .upload(&base, target, length, body.boxed_unsync())
         .await
         // The address carries its own permission, so it is not shown.
         .map_err(|failure| failure.on(Code::NotFound, "call the command again with another tag"))?;
@@ -129,19 +126,17 @@ async fn upload(
 
 async fn deploy(session: &mut Session<'_, '_>, app: &App, tag: &str) -> Outcome {
     let resource = format!("slugs/{}/deploy", segment(tag));
+    let waiting = Progress::of_waiting(session.screen, "Deploying");
     let answer = app
         .post(session, &resource, &json!({}))
         .await
         .map_err(|failure| {
             let next = "see `pilvi mar slugs` for those that there are, and `pilvi mar logs` for how it went";
             failure.on(Code::NotFound, next).on(Code::Refused, next)
-        })?;
-    if session.screen.wants_json() {
-        session.screen.json(&answer)?;
-    } else {
-        session.screen.line(&deployed(tag, &answer))?;
-    }
-    Ok(0)
+        });
+    drop(waiting);
+    let answer = answer?;
+    session.done(&answer, &deployed(tag, &answer))
 }
 
 async fn remove(session: &mut Session<'_, '_>, app: &App, tag: &str) -> Outcome {
@@ -150,12 +145,7 @@ async fn remove(session: &mut Session<'_, '_>, app: &App, tag: &str) -> Outcome 
         let next = "see `pilvi mar slugs` for those that there are; the one that runs stays";
         failure.on(Code::NotFound, next).on(Code::Refused, next)
     })?;
-    if session.screen.wants_json() {
-        session.screen.json(&answer)?;
-    } else {
-        session.screen.line(&format!("Removed {tag}."))?;
-    }
-    Ok(0)
+    session.done(&answer, &format!("Removed {tag}."))
 }
 
 /// A YAML map of process types to commands, which `name: command` lines usually are.
@@ -201,29 +191,6 @@ fn blob(address: &str) -> Result<(Base, &str)> {
     let path = address[after_scheme..].find('/').ok_or_else(fail)? + after_scheme;
     let base = Base::parse(&address[..path]).map_err(|_| fail())?;
     Ok((base, &address[path..]))
-}
-
-/// A file, sent piece by piece. Reading a local file takes no time worth another thread.
-struct FileBody(File);
-
-impl http_body::Body for FileBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let mut piece = vec![0; PIECE_BYTES];
-        Poll::Ready(match self.0.read(&mut piece) {
-            Ok(0) => None,
-            Ok(length) => {
-                piece.truncate(length);
-                Some(Ok(Frame::data(piece.into())))
-            }
-            Err(error) => Some(Err(error)),
-        })
-    }
 }
 
 #[cfg(test)]

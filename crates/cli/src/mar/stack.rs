@@ -42,12 +42,9 @@ impl Stack {
                 let next = "ask the server's operator which stacks there are; `host` and `cedar-14` are common";
                 failure.on(Code::Refused, next)
             })?;
-        if session.screen.wants_json() {
-            session.screen.json(&answer)?;
-        } else {
-            let line = format!("The next push to {} is built on {name}.", app.id);
-            session.screen.line(&line)?;
-        }
-        Ok(0)
+        session.done(
+            &answer,
+            &format!("The next push to {} is built on {name}.", app.id),
+        )
     }
 }

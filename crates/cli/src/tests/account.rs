@@ -28,7 +28,7 @@ fn list_shows_the_apps_of_all_accounts() {
     assert_eq!(
         Desk::new().types(&server, "mar list"),
         Seen::good(
-            "ID                 NAME  SIZE              TAGS      ACCOUNT\n\
+            "ID                 NAME  SIZE              TAGS      CLOUD\n\
              mar-eu-1-twwto7g0  echo  mini (256 MB)     talk, qt  Work\n\
              mar-eu-1-1lcyazw4  todo  medium (1024 MB)            Home\n"
         )
@@ -59,7 +59,8 @@ fn an_empty_list_tells_what_to_do() {
 fn several_accounts_need_a_choice_before_anything_is_made() {
     let accounts = json!({"results": [{"id": "a1", "name": "Work"}, {"id": "a2", "name": "Home"}]});
     let server = Server::start().on("GET /v1/user/accounts", 200, accounts);
-    let err = "error: there are several accounts: a1 (Work), a2 (Home)\ntry: name one with --account ID\n";
+    let err = "error: there are several clouds: a1 (Work), a2 (Home)\n\
+         try: name one with --account ID, or once and for all with `pilvi clouds use ID`\n";
     assert_eq!(
         Desk::new().types(&server, "mar create echo"),
         Seen::bad(2, err)

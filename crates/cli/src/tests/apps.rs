@@ -446,13 +446,34 @@ fn the_stack_is_shown_and_set() {
 }
 
 #[test]
+fn the_cache_is_forgotten_and_the_repository_emptied() {
+    let server = server()
+        .on_app("DELETE", "/build_cache", 200, json!({}))
+        .on_app("DELETE", "/repository", 200, json!({}));
+    assert_eq!(
+        types(&server, "repo purge-cache"),
+        Seen::good("The next build begins without what earlier ones kept.\n")
+    );
+    let err = "error: the repository of mar-eu-1-twwto7g0 would be emptied\ntry: add --yes when you mean it\n";
+    assert_eq!(types(&server, "repo reset"), Seen::bad(2, err));
+    assert_eq!(
+        types(&server, "repo reset --yes"),
+        Seen::good("The repository is empty. Fill it again with: git push\n")
+    );
+    let asked: Vec<String> = server.asked().into_iter().map(|asked| asked.what).collect();
+    let of_app = |below: &str| format!("DELETE /v1/apps/{APP}/{below}");
+    assert_eq!(asked, [of_app("build_cache"), of_app("repository")]);
+}
+
+#[test]
 fn remove_wants_to_be_meant() {
     let server = server().on(&format!("DELETE /v1/instances/{APP}"), 200, json!({}));
-    let err = "error: mar-eu-1-twwto7g0 would be removed with everything that belongs to it\n\
+    let err = "error: mar-eu-1-twwto7g0 would be removed with its repository, releases, logs and config vars\n\
                try: add --yes when you mean it\n";
     assert_eq!(types(&server, "remove"), Seen::bad(2, err));
     assert_eq!(server.asked(), []);
-    let out = "Removed mar-eu-1-twwto7g0 with its repository, releases, logs and config vars.\n";
+    let out = "Removed mar-eu-1-twwto7g0. While it is kept, this brings it back: \
+               pilvi instances restore mar-eu-1-twwto7g0\n";
     assert_eq!(types(&server, "remove --yes"), Seen::good(out));
 }
 

@@ -31,7 +31,7 @@ fn no_token() {
     let seen = Desk::new().types_all(&["pilvi", "mar", "--url", &url, "--token", "", "list"]);
     let err = format!(
         "error: there is no token to show to {url}\n\
-         try: set PILVI_TOKEN to a personal access token; the first start of `pilvi serve` prints one\n"
+         try: sign in with `pilvi login`, or set PILVI_TOKEN; the first start of `pilvi serve` prints a token\n"
     );
     assert_eq!(seen, Seen::bad(3, &err));
 }
@@ -43,7 +43,7 @@ fn a_token_that_is_refused_is_not_shown_even_if_the_server_repeats_it() {
     let url = server.url();
     let err = format!(
         "error: {url} refuses the token: The token [secret] is not known\n\
-         try: set PILVI_TOKEN to a token that is valid there\n"
+         try: sign in again with `pilvi login`, or set PILVI_TOKEN to a token that is valid there\n"
     );
     assert_eq!(Desk::new().types(&server, "mar list"), Seen::bad(3, &err));
 }
@@ -56,15 +56,14 @@ fn a_token_that_may_not_list_accounts() {
         refused("A person's token is needed."),
     );
     let err = "error: A person's token is needed\n\
-               try: name the account with --account; only a personal access token may list them\n";
+               try: name the cloud by its id with --account; only a personal access token may list them\n";
     assert_eq!(Desk::new().types(&server, "mar list"), Seen::bad(7, err));
 }
 
 #[test]
 fn an_app_that_is_not_there() {
     let server = Server::start().on_app("POST", "/restart", 404, refused("There is no such app."));
-    let err =
-        "error: There is no such app\ntry: see `pilvi mar list` for the apps that there are\n";
+    let err = "error: There is no such app\ntry: see `pilvi instances list` for what there is\n";
     let seen = Desk::new().types(&server, &format!("mar --app {APP} restart"));
     assert_eq!(seen, Seen::bad(4, err));
 }
@@ -79,6 +78,61 @@ fn a_value_that_is_refused_is_not_shown() {
     let err = "error: PORT: is the platform's own; [secret] was not taken\n\
                try: see `pilvi mar envs` for the vars that are set; some names are the platform's own\n";
     assert_eq!(seen, Seen::bad(5, err));
+}
+
+#[test]
+fn a_text_that_happens_to_hold_a_short_value_stays_readable() {
+    let errors = json!({"errors": [{"reason": "Invalid", "property": "1", "message": "at most 128 characters"}]});
+    let server = Server::start().on_app("PUT", "/env_vars", 422, errors);
+    let seen = Desk::new().types(&server, &format!("mar --app {APP} envs set 1=2"));
+    assert!(
+        seen.err.starts_with("error: 1: at most 128 characters\n"),
+        "{}",
+        seen.err
+    );
+}
+
+#[test]
+fn a_server_that_has_too_much_to_do_says_how_long_to_wait() {
+    // What the server says of the time is not said twice.
+    let said = refused("Too many requests come with this token; try again in 3 s.");
+    let server = Server::start().on_busy("GET /v1/user/accounts", 429, 3, said);
+    let err = "error: Too many requests come with this token\ntry: wait 3 s and try again\n";
+    assert_eq!(Desk::new().types(&server, "mar list"), Seen::bad(5, err));
+    let too_many = || refused("Too many requests come with this token.");
+    let server = Server::start().on_busy("GET /v1/user/accounts", 429, 3, too_many());
+    let err = "error: Too many requests come with this token\ntry: wait 3 s and try again\n";
+    assert_eq!(Desk::new().types(&server, "mar list"), Seen::bad(5, err));
+    let server = Server::start().on("GET /v1/user/accounts", 429, too_many());
+    let err = "error: Too many requests come with this token\ntry: wait a little and try again\n";
+    assert_eq!(Desk::new().types(&server, "mar list"), Seen::bad(5, err));
+
+    let busy = || refused("Too many others wait.");
+    let server = Server::start().on_busy("GET /v1/user/accounts", 503, 10, busy());
+    let url = server.url();
+    let err = format!(
+        "error: {url} cannot do it now: Too many others wait\ntry: wait 10 s and try again\n"
+    );
+    assert_eq!(Desk::new().types(&server, "mar list"), Seen::bad(6, &err));
+}
+
+#[test]
+fn somebody_without_the_role_hears_whom_to_ask() {
+    let said = refused("Only an owner may do this.");
+    let server = Server::start().on("POST /v1/accounts/46738209/invitations", 403, said);
+    let err = "error: Only an owner may do this\n\
+               try: see `pilvi clouds show` for your role, and `pilvi clouds members` for whom to ask\n";
+    let seen = Desk::new().types(&server, "clouds invite ben@example.org");
+    assert_eq!(seen, Seen::bad(7, err));
+}
+
+#[test]
+fn an_address_without_a_path_means_the_api() {
+    let server = Server::start().on("GET /v1/user", 200, json!({"id": "p1", "name": "Anna"}));
+    let url = format!("http://{}", server.address());
+    let seen = Desk::new().types_all(&["pilvi", "whoami", "--url", &url, "--token", "x"]);
+    assert_eq!(seen.code, 0, "{seen:?}");
+    assert!(seen.out.contains(&server.url()), "{seen:?}");
 }
 
 #[test]

@@ -21,7 +21,11 @@ pub(super) struct Asked {
 struct Answer {
     what: String,
     status: u16,
+    /// What `Retry-After` says.
+    wait: Option<u32>,
     body: String,
+    /// Whether it is given to one request only.
+    once: bool,
 }
 
 pub(super) struct Server {
@@ -63,7 +67,27 @@ impl Server {
 
     /// Answers so from now on.
     pub(super) fn on(self, what: &str, status: u16, body: impl Into<Value>) -> Self {
-        let body = body.into();
+        self.add(what, status, None, &body.into(), false)
+    }
+
+    /// Answers so from now on, and says how many seconds to wait.
+    pub(super) fn on_busy(
+        self,
+        what: &str,
+        status: u16,
+        wait: u32,
+        body: impl Into<Value>,
+    ) -> Self {
+        self.add(what, status, Some(wait), &body.into(), false)
+    }
+
+    /// Answers so once, before anything else that it was told to answer to this; the one that was told last comes
+    /// first.
+    pub(super) fn once(self, what: &str, status: u16, body: impl Into<Value>) -> Self {
+        self.add(what, status, None, &body.into(), true)
+    }
+
+    fn add(self, what: &str, status: u16, wait: Option<u32>, body: &Value, once: bool) -> Self {
         // A text is sent as it is.
         let body = body
             .as_str()
@@ -73,7 +97,9 @@ impl Server {
             Answer {
                 what: what.into(),
                 status,
+                wait,
                 body,
+                once,
             },
         );
         self
@@ -136,7 +162,7 @@ fn serve(listener: &TcpListener, answers: &Mutex<Vec<Answer>>, asked: &Mutex<Vec
         };
         let what = request.what.clone();
         asked.lock().unwrap().push(request);
-        answer(stream, &what, &answers.lock().unwrap());
+        answer(stream, &what, &mut answers.lock().unwrap());
     }
 }
 
@@ -170,19 +196,28 @@ fn read(stream: TcpStream) -> Option<(TcpStream, Asked)> {
     Some((reader.into_inner(), asked))
 }
 
-fn answer(mut stream: TcpStream, what: &str, answers: &[Answer]) {
-    let known = answers.iter().find(|answer| answer.what == what);
+fn answer(mut stream: TcpStream, what: &str, answers: &mut Vec<Answer>) {
+    let known = answers.iter().position(|answer| answer.what == what);
     let missing = || {
         let message = format!("nothing answers to {what}");
         json!({"error": {"reason": "NotFound", "message": message}}).to_string()
     };
-    let (status, body) = known.map_or_else(
-        || (404, missing()),
-        |answer| (answer.status, answer.body.clone()),
+    let (status, wait, body) = known.map_or_else(
+        || (404, None, missing()),
+        |at| {
+            let Answer {
+                status, wait, body, ..
+            } = &answers[at];
+            (*status, *wait, body.clone())
+        },
     );
+    let wait = wait.map_or_else(String::new, |wait| format!("Retry-After: {wait}\r\n"));
+    if known.is_some_and(|at| answers[at].once) {
+        known.map(|at| answers.remove(at));
+    }
     // The body ends with the connection, as that of a log that is followed does.
     let head = format!(
-        "HTTP/1.1 {status} Status\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 {status} Status\r\nContent-Type: application/json\r\n{wait}Connection: close\r\n\r\n"
     );
     // A client that went away has seen enough.
     let _ = stream.write_all((head + &body).as_bytes());

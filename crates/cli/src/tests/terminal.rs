@@ -9,7 +9,7 @@ use crate::screen::Look;
 
 #[test]
 fn the_command_line_is_consistent() {
-    Line::command().debug_assert();
+    <Line as CommandFactory>::command().debug_assert();
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_table_fits_a_narrow_terminal() {
     let desk = Desk {
         look: Look {
             width: Some(60),
-            colour: false,
+            ..Look::default()
         },
         ..Desk::new()
     };
@@ -76,15 +76,10 @@ fn a_reader_that_has_seen_enough_is_no_fault() {
         200,
         json!({"results": []}),
     );
-    let line = Line::try_parse_from(words).unwrap();
+    let command = Line::try_parse_from(words).unwrap().command();
     let (mut out, mut err) = (Closed, Vec::new());
     let mut screen = crate::screen::Screen::new(&mut out, &mut err, Look::default(), true);
-    let place = crate::session::Place {
-        folder: std::env::temp_dir(),
-        home: None,
-        asks: false,
-    };
-    assert_eq!(crate::run_at(&line.command, &mut screen, place), 0);
+    assert_eq!(crate::run_at(&command, &mut screen, Desk::new().place()), 0);
     assert_eq!(err, b"");
     drop(server);
 }
