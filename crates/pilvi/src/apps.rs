@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use pilvi_base::secret::{hex, sha256};
 use pilvi_base::{Clock, Keyring, TaskGroup};
-use pilvi_core::{Directory, Identity};
+use pilvi_core::{Audit, Directory, Identity, Quotas, Rates};
 use pilvi_edge::Edge;
 use pilvi_git::{Git, HostKey, Repositories, SshLimits, SshServer};
 use pilvi_mar::journal::Journal;
@@ -31,8 +31,6 @@ use tokio::net::TcpListener;
 use crate::arguments::AppOptions;
 use crate::listeners;
 
-/// The datacenter that this server is.
-const DATACENTER: &str = "eu-1";
 /// Certificates that apps are to trust: the local CA's alone, and together with those that the host trusts.
 const CA: &str = "/etc/pilvi/ca.pem";
 const TRUST: &str = "/etc/pilvi/trust.pem";
@@ -53,6 +51,9 @@ pub(crate) struct House<'a> {
     pub(crate) keyring: Keyring,
     pub(crate) clock: Clock,
     pub(crate) tasks: TaskGroup,
+    pub(crate) audit: Audit,
+    pub(crate) quotas: Quotas,
+    pub(crate) rates: Rates,
     /// The certificate of the local CA.
     pub(crate) ca_pem: &'a str,
 }
@@ -136,7 +137,9 @@ impl Apps {
             repositories: repositories.clone(),
             folders,
             settings,
-        });
+        })
+        .with_audit(house.audit)
+        .with_quotas(house.quotas);
         mar.clear_unfinished().await?;
         let packs =
             Packs::lay_out(&data.join("buildpacks")).context("could not lay out the buildpacks")?;
@@ -152,7 +155,7 @@ impl Apps {
                 limits: pilvi_git::Limits::default(),
             },
             repositories,
-            Arc::new(Gate::new(store, house.directory)),
+            Arc::new(Gate::new(store, house.directory).with_rates(house.rates)),
             Arc::new(Deploys::new(mar.clone(), pipeline, stacks)),
             tasks.clone(),
         )
@@ -177,7 +180,12 @@ impl Apps {
 
     /// Names of Pilvi's own that look like those of apps.
     pub(crate) fn hosts(options: &AppOptions) -> Hosts {
-        Hosts::of_domain(&options.apps_domain, DATACENTER)
+        let (domain, datacenters) = (&options.apps_domain, &options.datacenters);
+        datacenters
+            .iter()
+            .fold(Hosts::shared(), |hosts, datacenter| {
+                hosts.and_of_domain(domain, datacenter.id())
+            })
     }
 
     /// Starts the apps that ran when the server stopped, and lets people push.
@@ -250,16 +258,17 @@ async fn welcome(
 }
 
 async fn start_runtime(data: &Path, options: &AppOptions) -> anyhow::Result<Runtime> {
-    let names = [
-        "api",
-        "eds",
-        &format!("mws-{DATACENTER}"),
-        &format!("mar-{DATACENTER}"),
-    ]
-    .map(|name| format!("{name}.{}", options.apps_domain));
+    let of_datacenters = options.datacenters.iter().flat_map(|datacenter| {
+        ["mws", "mar"].map(|service| format!("{service}-{}", datacenter.id()))
+    });
+    let names: Vec<String> = ["api".to_owned(), "eds".to_owned()]
+        .into_iter()
+        .chain(of_datacenters)
+        .map(|name| format!("{name}.{}", options.apps_domain))
+        .collect();
     let doors = [80, 443].map(|port| InnerDoor {
         port,
-        names: names.to_vec(),
+        names: names.clone(),
     });
     let data = data
         .canonicalize()
@@ -441,6 +450,7 @@ mod tests {
             http: bound,
             https: bound,
             ssh: bound,
+            health: None,
         };
         mar_addresses(&options.apps, &bound)
     }

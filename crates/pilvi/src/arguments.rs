@@ -1,12 +1,34 @@
-//! The command line.
+//! The command line. One noun's options are one file below `arguments/`, and part of [`ServeOptions`].
+//!
+//! The settings of a server are defined here and nowhere else: what `pilvi serve` takes as an option is a key of the
+//! configuration file too (`config/`), with the option's name, its checks and its help as the comment beside it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+mod admin;
+mod apps;
+mod house;
+mod limits;
+mod mail;
+mod people;
+mod sign_on;
+mod stack;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pilvi_base::Secret;
-use pilvi_core::mail::Post;
+
+use crate::doctor::Doctor;
+
+pub(crate) use admin::AdminCommand;
+pub(crate) use apps::AppOptions;
+pub(crate) use house::{Config, ConfigVerb};
+pub(crate) use limits::LimitOptions;
+pub(crate) use mail::MailOptions;
+pub(crate) use people::{PeopleOptions, SignUps};
+pub(crate) use sign_on::SignOnOptions;
+pub(crate) use stack::StackCommand;
 
 /// A self-hosted application cloud in one binary.
 #[derive(Debug, Parser)]
@@ -15,14 +37,30 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub command: Command,
     /// Keep all data in this folder [default: ~/.local/share/pilvi; demo: a temporary one]
-    #[arg(long, global = true, value_name = "DIR", env = "PILVI_DATA")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "PILVI_DATA",
+        help_heading = "Server"
+    )]
     pub data: Option<PathBuf>,
+    /// Take the server's settings from this file [default: /etc/pilvi/pilvi.toml, or ~/.config/pilvi/pilvi.toml]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PILVI_CONFIG",
+        help_heading = "Server"
+    )]
+    pub config: Option<PathBuf>,
     /// Log what matches this filter to standard error, such as `debug`; `info` adds a line for each request
     #[arg(
         long,
         global = true,
         value_name = "FILTER",
         env = "PILVI_LOG",
+        help_heading = "Server",
         default_value = "info,pilvi::request=warn"
     )]
     pub log: String,
@@ -36,29 +74,50 @@ pub(crate) enum Command {
     Demo(ServeOptions),
     #[command(flatten)]
     Developer(pilvi_cli::Command),
+    /// Add persons, make tokens and exchange keys on the server's machine, while no server uses its data
+    Admin {
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
     /// Make, list and remove the root file systems that apps are built and run on
     Stack {
         #[command(subcommand)]
         command: StackCommand,
     },
+    /// Look after the servers that you use, check a server's settings, or print a file to begin with
+    Config(Config),
+    /// Look over this machine and the settings: what is wrong or missing, what it costs, and what mends it
+    Doctor(Doctor),
     /// Print the certificate that clients must trust for https and wss
     Ca,
     /// Print the OpenAPI description of a service, as JSON
     Openapi { service: DescribedService },
 }
 
-/// What can be done with stacks.
-#[derive(Debug, Subcommand)]
-pub(crate) enum StackCommand {
-    /// Make a stack from Debian's packages, which takes some minutes
-    Create {
-        /// Its name, such as debian-12
-        name: String,
-    },
-    /// List the stacks
-    List,
-    /// Remove a stack that no release needs any more
-    Remove { name: String },
+/// Whether a command is carried out with the settings of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UseOfSettings {
+    /// With those of the file that is named, or of the usual one.
+    Usual,
+    /// Only when a file is named.
+    IfNamed,
+    /// It has nothing to do with a server's settings, or reads them itself.
+    None,
+}
+
+impl Command {
+    pub(crate) fn use_of_settings(&self) -> UseOfSettings {
+        match self {
+            Self::Serve(_) | Self::Admin { .. } | Self::Stack { .. } | Self::Ca => {
+                UseOfSettings::Usual
+            }
+            // A demo on a machine with a server must not open that server's data.
+            Self::Demo(_) => UseOfSettings::IfNamed,
+            Self::Developer(_) | Self::Config(_) | Self::Doctor(_) | Self::Openapi { .. } => {
+                UseOfSettings::None
+            }
+        }
+    }
 }
 
 /// A service whose calls are described for programs.
@@ -71,14 +130,32 @@ pub(crate) enum DescribedService {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeOptions {
     /// Listen here for HTTP; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "PILVI_HTTP",
+        default_value = "127.0.0.1:8080"
+    )]
     pub http: SocketAddr,
     /// Listen here for HTTPS; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "PILVI_HTTPS",
+        default_value = "127.0.0.1:8443"
+    )]
     pub https: SocketAddr,
     /// Listen here for git over SSH; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:2222")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "PILVI_SSH",
+        default_value = "127.0.0.1:2222"
+    )]
     pub ssh: SocketAddr,
+    /// Answer `/healthz` and `/readyz` here, apart from everything else; best an address of loopback
+    #[arg(long, value_name = "ADDR", env = "PILVI_HEALTH")]
+    pub health: Option<SocketAddr>,
     /// Print one line of JSON once everything answers, and nothing else, to standard output
     #[arg(long)]
     pub json: bool,
@@ -86,156 +163,12 @@ pub(crate) struct ServeOptions {
     pub apps: AppOptions,
     #[command(flatten)]
     pub mail: MailOptions,
-}
-
-/// How apps are run and reached.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct AppOptions {
-    /// Apps answer by their ids under this domain; their users' browsers must find it, and nothing else may live there
-    #[arg(
-        long,
-        value_name = "DOMAIN",
-        env = "PILVI_APPS_DOMAIN",
-        default_value = "localhost"
-    )]
-    pub apps_domain: String,
-    /// Pilvi itself is reached under this name, so no app may take it or a name below it; may be given several times
-    #[arg(
-        long = "own-name",
-        value_name = "HOST",
-        env = "PILVI_OWN_NAMES",
-        value_delimiter = ',',
-        value_parser = parse_name
-    )]
-    pub own_names: Vec<String>,
-    /// Cut a connection to an app after so many seconds without a byte in either direction
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        env = "PILVI_APPS_IDLE_TIMEOUT",
-        default_value_t = 60,
-        value_parser = clap::value_parser!(u64).range(1..=86_400)
-    )]
-    pub apps_idle_timeout: u64,
-    /// End a build that takes longer than so many seconds, and reject its push
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        env = "PILVI_APPS_BUILD_TIMEOUT",
-        default_value_t = 900,
-        value_parser = clap::value_parser!(u64).range(1..=86_400)
-    )]
-    pub apps_build_timeout: u64,
-    /// Give a web process so many seconds until it accepts connections
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        env = "PILVI_APPS_BOOT_TIMEOUT",
-        default_value_t = 60,
-        value_parser = clap::value_parser!(u64).range(1..=3_600)
-    )]
-    pub apps_boot_timeout: u64,
-    /// Give apps addresses out of this private range, which nothing else on this machine may use
-    #[arg(
-        long,
-        value_name = "CIDR",
-        env = "PILVI_APPS_NETWORK",
-        default_value = "10.213.0.0/16",
-        value_parser = parse_range
-    )]
-    pub apps_network: (Ipv4Addr, u8),
-    /// Let apps reach these private addresses, which are closed to them otherwise; may be given several times
-    #[arg(
-        long = "apps-allow",
-        value_name = "CIDR",
-        env = "PILVI_APPS_ALLOW",
-        value_delimiter = ',',
-        value_parser = parse_network
-    )]
-    pub apps_allow: Vec<(IpAddr, u8)>,
-    /// Refuse to start when this layer of the sandbox is missing, such as `memory` or `egress`; may be given several
-    /// times, and `all` stands for every layer
-    #[arg(
-        long = "require-layer",
-        value_name = "LAYER",
-        env = "PILVI_REQUIRE_LAYERS",
-        value_delimiter = ','
-    )]
-    pub require_layers: Vec<String>,
-}
-
-/// A host name as it is compared with those that apps ask for.
-fn parse_name(text: &str) -> Result<String, String> {
-    let domain = text.trim().parse::<pilvi_model::app::Domain>();
-    domain
-        .map(|domain| domain.to_string())
-        .map_err(|error| error.message)
-}
-
-/// An address and the length of its prefix; a bare address is a network of one.
-fn parse_network(text: &str) -> Result<(IpAddr, u8), String> {
-    let (address, length) = match text.split_once('/') {
-        Some((address, length)) => (address, Some(length)),
-        None => (text, None),
-    };
-    let address: IpAddr = address
-        .parse()
-        .map_err(|_| "is not an address such as 10.0.0.0/8".to_owned())?;
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    let length = match length {
-        None => longest,
-        Some(length) => length
-            .parse()
-            .ok()
-            .filter(|length| *length <= longest)
-            .ok_or_else(|| format!("ends with a prefix length of 0 to {longest}, such as /16"))?,
-    };
-    Ok((address, length))
-}
-
-/// A range of IPv4 addresses with room for some apps.
-fn parse_range(text: &str) -> Result<(Ipv4Addr, u8), String> {
-    match parse_network(text)? {
-        (IpAddr::V4(address), length @ 8..=24) => Ok((address, length)),
-        _ => Err("must be an IPv4 range of /8 to /24, such as 10.213.0.0/16".to_owned()),
-    }
-}
-
-/// How mails to the users of apps are sent.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct MailOptions {
-    /// Send mails through this server, such as smtps://user:password@host; without it they go to files below
-    /// `mail` in the data folder. Prefer the environment: others can read a command line
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PILVI_SMTP_URL",
-        hide_env_values = true,
-        value_parser = parse_secret
-    )]
-    pub smtp_url: Option<Secret>,
-    /// Send mails from this address
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "PILVI_MAIL_FROM",
-        default_value = "Pilvi <pilvi@localhost>"
-    )]
-    pub mail_from: String,
-}
-
-fn parse_secret(text: &str) -> Result<Secret, std::convert::Infallible> {
-    Ok(Secret::new(text))
-}
-
-impl MailOptions {
-    /// Where mails go, given the data folder.
-    pub(crate) fn post(&self, data: &Path) -> Post {
-        match &self.smtp_url {
-            Some(url) => Post::Smtp(url.clone()),
-            None => Post::Folder(data.join("mail")),
-        }
-    }
+    #[command(flatten)]
+    pub people: PeopleOptions,
+    #[command(flatten)]
+    pub sign_on: SignOnOptions,
+    #[command(flatten)]
+    pub limits: LimitOptions,
 }
 
 impl Arguments {
@@ -254,6 +187,8 @@ impl Arguments {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use pilvi_core::mail::Post;
+    use std::path::Path;
 
     #[test]
     fn the_command_line_is_consistent() {

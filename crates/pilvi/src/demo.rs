@@ -12,14 +12,18 @@ use pilvi_model::{AccountId, PersonId};
 use pilvi_platform::{Caller, FirstStart, InstanceDraft, Platform};
 use serde_json::{Value, json};
 
-use crate::arguments::ServeOptions;
+use crate::arguments::{ServeOptions, SignUps};
 use crate::listeners::Listeners;
 use crate::own_door::OwnDoor;
 use crate::page;
-use crate::running::Running;
+use crate::running::{Running, ways_in};
 use crate::serve::Cloud;
 
 pub(crate) async fn run(options: &ServeOptions, data: Option<&Path>) -> anyhow::Result<()> {
+    let mut options = options.clone();
+    // Whoever tries it out may try that, too.
+    options.people.registration.get_or_insert(SignUps::Open);
+    let options = &options;
     let listeners = Listeners::bind(options).await?;
     let temporary = tempfile::Builder::new()
         .prefix("pilvi-demo-")
@@ -154,6 +158,8 @@ impl Sample {
              MWS gateway  {gateway}  security token {}\n\
              MAR app      {}  nothing pushed yet\n\
              \n\
+             {}\
+             \n\
              Or take the steps by hand.\n",
             running.addresses.https,
             self.first.account,
@@ -161,6 +167,7 @@ impl Sample {
             self.eds.token.expose(),
             self.mws.token.expose(),
             self.app.id,
+            ways_in(running.addresses.http),
         );
         for (what, line) in self.steps(&http) {
             let _ = write!(text, "\n{what}\n    {line}\n");

@@ -12,6 +12,8 @@ pub(crate) struct Listeners {
     pub(crate) http: TcpListener,
     pub(crate) https: TcpListener,
     pub(crate) ssh: TcpListener,
+    /// Where the health of the server is asked for; none unless told otherwise.
+    pub(crate) health: Option<TcpListener>,
     pub(crate) addresses: Addresses,
 }
 
@@ -20,6 +22,7 @@ pub(crate) struct Addresses {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) ssh: SocketAddr,
+    pub(crate) health: Option<SocketAddr>,
 }
 
 impl Listeners {
@@ -27,15 +30,21 @@ impl Listeners {
         let http = bind(options.http, "--http").await?;
         let https = bind(options.https, "--https").await?;
         let ssh = bind(options.ssh, "--ssh").await?;
+        let health = match options.health {
+            Some(address) => Some(bind(address, "--health").await?),
+            None => None,
+        };
         let addresses = Addresses {
             http: http.local_addr()?,
             https: https.local_addr()?,
             ssh: ssh.local_addr()?,
+            health: health.as_ref().map(TcpListener::local_addr).transpose()?,
         };
         Ok(Self {
             http,
             https,
             ssh,
+            health,
             addresses,
         })
     }

@@ -127,6 +127,7 @@ mod tests {
             http: SocketAddr::from(([127, 0, 0, 1], 80)),
             https: SocketAddr::from(([127, 0, 0, 1], 443)),
             ssh: SocketAddr::from(([127, 0, 0, 1], 22)),
+            health: None,
         };
         let own = OwnDoor::new(door, addresses, edge);
         for (target, covered) in [

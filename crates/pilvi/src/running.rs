@@ -1,5 +1,6 @@
 //! A server that answers, from the announcement to the last task.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,9 @@ impl Running {
             "ssh": format!("ssh://git@{}", self.addresses.ssh),
             "ca": self.ca.display().to_string(),
         });
+        if let Some(health) = self.addresses.health {
+            line["health"] = json!(format!("http://{health}"));
+        }
         if let Some(account) = self.operator_account {
             line["accountId"] = json!(account.to_string());
         }
@@ -67,6 +71,7 @@ impl Running {
                 first.account,
                 first.token.expose(),
             ));
+            text.push_str(&format!("\n{}", ways_in(self.addresses.http)));
         }
         text.push_str("\nCtrl-C stops it.\n");
         text
@@ -75,6 +80,7 @@ impl Running {
     /// Waits for SIGINT or SIGTERM, then lets what runs come to its end. A second signal ends it at once.
     pub(crate) async fn until_stopped(mut self) -> anyhow::Result<()> {
         self.signals.next().await;
+        crate::notify::stopping();
         tracing::info!("stopping: no new connections; running requests come to their end");
         let drained = tokio::select! {
             drained = self.tasks.drain(DRAIN_PATIENCE) => drained,
@@ -91,6 +97,21 @@ impl Running {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// What whoever has the first token does with it, on the server's own machine.
+pub(crate) fn ways_in(http: SocketAddr) -> String {
+    // Where every address is listened on, that of this machine will do.
+    let host = match http.ip() {
+        ip if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
+        ip => ip,
+    };
+    let http = format!("http://{}", SocketAddr::new(host, http.port()));
+    format!(
+        "Sign in with that token, which is asked for:\n    pilvi login --url {http} --with-token\n\
+         Set a password, and sign in to the console at {http}/console with it:\n    \
+         pilvi profile --email you@example.org --password\n"
+    )
 }
 
 /// Being told to stop.
@@ -112,6 +133,24 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_listens_everywhere_signs_in_on_this_machine() {
+        for (listens, expected) in [
+            ("127.0.0.1:8080", "http://127.0.0.1:8080 "),
+            ("0.0.0.0:80", "http://127.0.0.1:80 "),
+            ("[::]:80", "http://127.0.0.1:80 "),
+            ("[::1]:8080", "http://[::1]:8080 "),
+        ] {
+            let said = ways_in(listens.parse().unwrap());
+            assert!(said.contains(expected), "{said}");
         }
     }
 }

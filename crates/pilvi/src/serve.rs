@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use pilvi_base::{Clock, Keyring, TaskGroup};
+use pilvi_base::{Clock, TaskGroup};
+use pilvi_console::Console;
 use pilvi_core::egress::{Egress, Policy};
 use pilvi_core::passwords::{Cost, Passwords};
-use pilvi_core::{Directory, Identity, Mailer};
+use pilvi_core::{Audit, Directory, Identity, Mailer, Quotas, Rates};
 use pilvi_eds::{Eds, People};
 use pilvi_model::AccountId;
 use pilvi_mws::Mws;
@@ -18,15 +19,25 @@ use pilvi_web::{Door, Hosts, Service, Site};
 
 use crate::apps::{Apps, House};
 use crate::arguments::ServeOptions;
+use crate::backups;
+use crate::config;
 use crate::files::{self, Shares};
+use crate::health;
+use crate::keys;
 use crate::listeners::{Addresses, Listeners};
+use crate::notify;
 use crate::own_door::OwnDoor;
 use crate::running::{Running, Signals};
 
 pub(crate) async fn run(options: &ServeOptions, data: &Path) -> anyhow::Result<()> {
     let doors = Listeners::bind(options).await?;
+    for finding in config::judge(options, data) {
+        tracing::warn!(setting = finding.setting, "{}", finding.says);
+    }
+    notify::status("Opening the data");
     let cloud = Cloud::build(data, options, &doors.addresses).await?;
     let running = cloud.open(doors, None).await?;
+    notify::ready(&format!("Answers at http://{}", running.addresses.http));
     match options.json {
         true => println!("{}", running.announcement()),
         false => print!("{}", running.welcome()),
@@ -56,6 +67,7 @@ pub(crate) struct Cloud {
     data: PathBuf,
     shares: Shares,
     tasks: TaskGroup,
+    rates: Rates,
     eds: Eds,
     mws: Mws,
     apps: Apps,
@@ -80,9 +92,14 @@ impl Cloud {
             files_max: shares.databases,
             ..pilvi_store::Limits::default()
         };
+        let store_limits = options.limits.share_store(store_limits);
+        keys::make_first(data)?;
         let store = Store::open(data, store_limits).await?;
-        let keyring = Keyring::open(&data.join("secret.key"))?;
-        let identity = Identity::new(store.clone());
+        let fairness = options.limits.fairness();
+        let rates = Rates::new(options.limits.rates(), clock.clone());
+        let quotas = Quotas::new(store.clone(), options.limits.quotas());
+        let keyring = keys::finish_exchange(&store, keys::open(data)?, data).await?;
+        let identity = Identity::new(store.clone()).with_clock(clock.clone());
         let directory = Directory::new(store.clone(), tasks.clone());
         let mailer = Mailer::new(
             options.mail.post(data),
@@ -90,12 +107,9 @@ impl Cloud {
             clock.clone(),
             tasks.clone(),
         )?;
-        let people = People::new(
-            Passwords::new(Cost::default())?,
-            mailer,
-            &clock,
-            tasks.clone(),
-        );
+        let passwords = Passwords::new(Cost::default())?;
+        let audit = Audit::new(store.clone(), clock.clone(), tasks.clone());
+        let people = People::new(passwords.clone(), mailer.clone(), &clock, tasks.clone());
 
         let eds = Eds::new(
             store.clone(),
@@ -104,7 +118,9 @@ impl Cloud {
             keyring.clone(),
             clock.clone(),
             people,
-        );
+        )
+        .with_fairness(fairness.clone())
+        .with_audit(audit.clone());
         let mws = Mws::new(
             identity.clone(),
             directory.clone(),
@@ -116,7 +132,11 @@ impl Cloud {
             tasks.clone(),
         )
         .context("could not start the reactors of the WebSocket gateway")?
-        .with_users(Arc::new(eds.clone()));
+        .with_users(Arc::new(eds.clone()))
+        .with_fairness(fairness)
+        .with_quotas(quotas.clone())
+        .with_rates(rates.clone())
+        .with_audit(audit.clone());
         make_private_folder(&ca_folder(data))?;
         let ca = Arc::new(LocalCa::open_or_make(&ca_folder(data), &clock)?);
         let house = House {
@@ -127,9 +147,17 @@ impl Cloud {
             keyring: keyring.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),
+            audit: audit.clone(),
+            quotas: quotas.clone(),
+            rates: rates.clone(),
             ca_pem: ca.certificate_pem(),
         };
         let apps = Apps::build(house, &options.apps, addresses).await?;
+        let (datacenter, more_datacenters) = options
+            .apps
+            .datacenters
+            .split_first()
+            .context("at least one datacenter must be given")?;
         let platform = Platform::new(pilvi_platform::Parts {
             store,
             identity,
@@ -137,17 +165,35 @@ impl Cloud {
             keyring,
             clock: clock.clone(),
             tasks: tasks.clone(),
-            settings: pilvi_platform::Settings::default(),
+            passwords,
+            mailer,
+            audit,
+            settings: pilvi_platform::Settings {
+                datacenter: datacenter.clone(),
+                more_datacenters: more_datacenters.to_vec(),
+                registration: options.people.registration(),
+                public_url: options
+                    .people
+                    .public_url(&options.apps.own_names, addresses),
+                sign_on: options.sign_on.providers()?,
+                deleted_instances_kept: options.limits.deleted_instances_kept(),
+                ..pilvi_platform::Settings::default()
+            },
             provisioners: vec![
                 Arc::new(eds.clone()),
                 Arc::new(mws.clone()),
                 Arc::new(apps.mar.clone()),
             ],
-        });
+        })
+        .with_quotas(quotas);
+        let platform = platform
+            .with_backups(backups::places(data))
+            .context("could not clear away what an earlier backup left behind")?;
         platform.clear_unfinished().await?;
         let first_start = platform.bootstrap().await?;
         let operator_account = platform.operator_account().await?;
         Ok(Self {
+            rates,
             data: data.to_owned(),
             shares,
             tasks,
@@ -155,7 +201,7 @@ impl Cloud {
             mws,
             apps,
             ca,
-            hosts: Apps::hosts(&options.apps),
+            hosts: hosts(options, addresses),
             platform,
             first_start,
             operator_account,
@@ -176,11 +222,13 @@ impl Cloud {
             .server_config_for(&reached, &self.hosts.names(), Some(edge.clone()))?;
 
         let mut door = Door::new(self.hosts, self.shares.of_the_door())
+            .rates(self.rates)
             .site(Service::Eds, self.eds.site())
             .site(Service::Mws, self.mws.site())
             .site(Service::Mar, self.apps.mar.site())
             .site(Service::Git, self.apps.git_site())
             .site(Service::Platform, self.platform.site())
+            .site(Service::Console, Console::new(self.platform.clone()).site())
             .apps(edge.clone())
             .sockets(Arc::new(self.mws.clone()));
         if let Some(page) = page {
@@ -201,11 +249,19 @@ impl Cloud {
         let policy = Policy {
             loopback: addresses.only_loopback(),
             allowed: Vec::new(),
+            trusted: Vec::new(),
         };
         let own_door = Arc::new(OwnDoor::new(Arc::clone(&door), addresses, edge));
         let egress = Egress::new(policy, own_door);
         self.eds.deliverer(egress, self.tasks.clone()).start();
+        self.platform.keep_house();
+        self.platform.keep_measuring();
 
+        if let Some(listener) = listeners.health {
+            let (platform, tasks) = (self.platform.clone(), self.tasks.clone());
+            self.tasks
+                .spawn("health", health::serve(listener, platform, tasks));
+        }
         for (name, listener, tls) in [
             ("http", listeners.http, None),
             ("https", listeners.https, Some(tls)),
@@ -225,6 +281,24 @@ impl Cloud {
             operator_account: self.operator_account,
         })
     }
+}
+
+/// Which names are Pilvi's own. Who listens in public and says none is reached by any, and takes no app's domain
+/// either.
+fn hosts(options: &ServeOptions, addresses: &Addresses) -> Hosts {
+    let hosts = Apps::hosts(&options.apps);
+    let public = options.people.public_host();
+    let names: Vec<String> = options
+        .apps
+        .own_names
+        .iter()
+        .cloned()
+        .chain(public)
+        .collect();
+    if names.is_empty() && !addresses.only_loopback() {
+        return hosts;
+    }
+    hosts.with_pages_on(names)
 }
 
 /// What lies below the data folder is nobody else's business.
