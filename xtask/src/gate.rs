@@ -56,7 +56,8 @@ fn tests(full: bool) -> Result<Tally> {
     test.args(["test", "--workspace", "--no-fail-fast"]);
     if full {
         test.env("PILVI_PROPERTY_CASES", FULL_PROPERTY_CASES)
-            .env("PILVI_MAKE_STACK", "1");
+            .env("PILVI_MAKE_STACK", "1")
+            .env("PILVI_INSTALL_PACKAGE", "1");
     }
     counted(&mut test)
 }

@@ -16,7 +16,7 @@ struct Tool {
     is_there: fn() -> bool,
 }
 
-const TOOLS: [Tool; 16] = [
+const TOOLS: [Tool; 18] = [
     Tool {
         name: "cc",
         packages: &["gcc", "libc6-dev"],
@@ -95,6 +95,20 @@ const TOOLS: [Tool; 16] = [
         name: "ip",
         packages: &["iproute2"],
         is_there: || find("ip").is_some(),
+    },
+    Tool {
+        name: "what makes and judges a Debian package",
+        packages: &["binutils", "dpkg", "systemd"],
+        is_there: || {
+            ["dpkg-deb", "readelf", "strip", "systemd-analyze"]
+                .into_iter()
+                .all(|tool| find(tool).is_some())
+        },
+    },
+    Tool {
+        name: "mmdebstrap",
+        packages: &["mmdebstrap"],
+        is_there: || find("mmdebstrap").is_some(),
     },
     Tool {
         name: "pasta",

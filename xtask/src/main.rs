@@ -1,5 +1,5 @@
 //! The developer's commands: `cargo xtask check`, `cargo xtask test`, `cargo xtask tidy`, `cargo xtask bench`,
-//! `cargo xtask fuzz`.
+//! `cargo xtask fuzz`, `cargo xtask package`.
 //!
 //! `test` is the gate that the README names and that CI runs: it installs what is missing, runs every check and every
 //! test, and closes with one line of numbers. Start reading in [`gate`].
@@ -15,6 +15,7 @@ mod check;
 mod fuzz;
 mod gate;
 mod install;
+mod package;
 mod shell;
 mod tally;
 mod tidy;
@@ -51,6 +52,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Make a Debian package of the server, and what builds a container from it
+    Package(package::Options),
     /// Try inputs on the parsers of bytes from outside, guided by coverage; `--help` lists the targets
     #[command(disable_help_flag = true)]
     Fuzz {
@@ -78,6 +81,7 @@ fn run(chore: &Chore) -> Result<ExitCode> {
         // It prints results, not a tally.
         Chore::Bench { arguments } => return bench::run(arguments),
         Chore::Fuzz { arguments } => return fuzz::run(arguments),
+        Chore::Package(options) => return package::run(options),
     }?;
     println!("{tally}");
     Ok(tally.exit_code())
