@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::fill::fill;
 use crate::http::client::Client;
-use crate::http::load::{self, Outcome, Plan};
+use crate::http::load::{self, Outcome, Plan, Refusals};
 use crate::http::request::Request;
 use crate::options::Options;
 use crate::peers::store::{KINDS, Kind, ROWS, Store, object, value};
@@ -187,6 +187,7 @@ pub(crate) fn load(
         connections: CONNECTIONS,
         warm_up: extent.warm_up,
         length: extent.length,
+        refusals: Refusals::End,
         request,
     })
 }

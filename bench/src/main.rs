@@ -21,6 +21,7 @@
 mod access;
 mod bare;
 mod eds;
+mod fairness;
 mod fill;
 mod growth;
 mod http;
@@ -72,6 +73,8 @@ enum Benchmark {
     Eds(Options),
     /// Objects over HTTP again, by callers who may not see everything
     Access(Options),
+    /// What a quiet tenant feels while another one floods the server
+    Fairness(Options),
     /// Pushing messages to many sockets
     Mws(MwsOptions),
     /// Apps: sandboxes, pushes, redeploys, idle apps, and the router in front of them
@@ -95,6 +98,9 @@ fn main() -> ExitCode {
         Benchmark::Serve(options) => run(&options, |world| single(serve::run(world, &options))),
         Benchmark::Eds(options) => run(&options, |world| single(eds::run(world, &options))),
         Benchmark::Access(options) => run(&options, |world| single(access::run(world, &options))),
+        Benchmark::Fairness(options) => {
+            run(&options, |world| single(fairness::run(world, &options)))
+        }
         Benchmark::Mws(options) => run(&options.common, |world| single(mws::run(world, &options))),
         Benchmark::Mar(options) => run(&options, |world| mar::run(world, &options)),
         Benchmark::Growth(options) => run(&options, |world| growth::run(world, &options)),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::http::load::{self, Outcome, Plan};
+use crate::http::load::{self, Outcome, Plan, Refusals};
 use crate::install;
 use crate::options::Options;
 use crate::report::{Better, Metric, Report};
@@ -143,6 +143,7 @@ fn measure(
         connections,
         warm_up,
         length,
+        refusals: Refusals::End,
         request: &mut |_| request.clone().into_bytes(),
     })
 }

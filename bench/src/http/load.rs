@@ -26,8 +26,18 @@ pub(crate) struct Plan<'a> {
     /// Runs the same load unmeasured first.
     pub(crate) warm_up: Duration,
     pub(crate) length: Duration,
+    pub(crate) refusals: Refusals,
     /// Makes the request of this number.
     pub(crate) request: &'a mut dyn FnMut(u64) -> Vec<u8>,
+}
+
+/// What becomes of a run when a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusals {
+    /// It ends: a number for failed requests would be worth nothing.
+    End,
+    /// It goes on: only its weight counts.
+    GoOn,
 }
 
 /// What came of it.
@@ -55,7 +65,7 @@ struct Connection {
     started: Instant,
 }
 
-/// Loads a server as planned. A refusal ends the run: a number for failed requests would be worth nothing.
+/// Loads a server as planned.
 pub(crate) fn run(plan: &mut Plan<'_>) -> Result<Outcome> {
     let poll = Poll::new()?;
     let mut connections = Vec::with_capacity(plan.connections);
@@ -134,7 +144,7 @@ impl Running {
                 let Some(status) = connection.receive()? else {
                     continue;
                 };
-                if !(200..300).contains(&status) {
+                if plan.refusals == Refusals::End && !(200..300).contains(&status) {
                     let refusal = Response::parse(&connection.input)?.map(|refusal| refusal.body());
                     let text = refusal.unwrap_or_default();
                     bail!(

@@ -28,8 +28,13 @@ pub(crate) struct Instance {
 impl Pilvi {
     /// Starts on an empty folder: the first start tells the token.
     pub(crate) fn start(world: &World) -> Result<Self> {
+        Self::start_with(world, &[])
+    }
+
+    /// The same with settings from the environment.
+    pub(crate) fn start_with(world: &World, settings: &[(&str, &str)]) -> Result<Self> {
         let data = world.empty_folder("pilvi")?;
-        let server = serve(world, &data)?;
+        let server = serve_with(world, &data, settings)?;
         let printed = server.printed()?;
         let line = printed
             .lines()
@@ -92,6 +97,10 @@ impl Pilvi {
 
 /// `pilvi serve` on this folder.
 pub(crate) fn serve(world: &World, data: &Path) -> Result<Server> {
+    serve_with(world, data, &[])
+}
+
+fn serve_with(world: &World, data: &Path, settings: &[(&str, &str)]) -> Result<Server> {
     let command = |address: SocketAddr| {
         let mut command = Command::new(&world.pilvi);
         command
@@ -108,7 +117,11 @@ pub(crate) fn serve(world: &World, data: &Path) -> Result<Server> {
             ])
             .arg(address.to_string())
             .arg("--data")
-            .arg(data);
+            .arg(data)
+            // Benchmarks make more instances in a minute than people do.
+            .env("PILVI_RATE_TOKEN", "0")
+            .env("PILVI_RATE_PERSON", "0")
+            .envs(settings.iter().copied());
         command
     };
     let server = world.start("pilvi", &Ready::Answers("/v1/ping"), command)?;

@@ -24,6 +24,42 @@ impl PilviStore {
     }
 }
 
+/// One backend of several.
+pub(crate) struct BackendStore<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) backend: &'a Instance,
+}
+
+impl Store for BackendStore<'_> {
+    fn server(&self) -> &Server {
+        self.server
+    }
+
+    fn stop_server(self: Box<Self>) -> Option<PostgreSql> {
+        None
+    }
+
+    fn create(&self, object: &Value) -> Request {
+        self.backend.create_object(object)
+    }
+
+    fn get(&self, id: &str) -> Request {
+        self.backend.get_object(id)
+    }
+
+    fn query(&self, value: &str) -> Request {
+        self.backend.query_objects(value)
+    }
+
+    fn id_pointer(&self) -> &'static str {
+        "/id"
+    }
+
+    fn rows_pointer(&self) -> &'static str {
+        "/results"
+    }
+}
+
 impl Store for PilviStore {
     fn server(&self) -> &Server {
         &self.cloud.server
