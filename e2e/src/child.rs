@@ -84,6 +84,44 @@ impl Client {
         }
     }
 
+    /// Waits for the client's next line, whatever it is.
+    ///
+    /// # Panics
+    /// When none comes within the time, with all the client said.
+    #[track_caller]
+    pub fn next_line(&mut self, within: Duration) -> String {
+        match self.lines.recv_timeout(within) {
+            Ok(line) => {
+                self.seen.push(line.clone());
+                line
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                // Fails only when it has ended already.
+                let _ = self.child.kill();
+                self.fail("did not print another line");
+            }
+        }
+    }
+
+    /// The client's next line, if one comes within the time.
+    pub fn try_line(&mut self, within: Duration) -> Option<String> {
+        let line = self.lines.recv_timeout(within).ok()?;
+        self.seen.push(line.clone());
+        Some(line)
+    }
+
+    /// Presses Ctrl-C.
+    #[track_caller]
+    pub fn interrupt(&self) {
+        let id = self.child.id().to_string();
+        // The shell's own `kill`: the program of that name is not on every machine.
+        let told = Command::new("sh")
+            .args(["-c", "kill -INT \"$0\"", &id])
+            .status();
+        let told = told.expect("a shell can be started");
+        assert!(told.success(), "{} is gone already", self.name);
+    }
+
     /// Says a line to the client.
     #[track_caller]
     pub fn say(&mut self, line: &str) {

@@ -15,6 +15,7 @@ pub mod chance;
 pub mod child;
 pub mod cli;
 pub mod collector;
+pub mod house;
 pub mod http;
 pub mod line;
 pub mod mount;

@@ -80,6 +80,9 @@ pub fn run(text: &str, variables: &[(&str, &str)]) -> String {
         .arg("pasted.sh")
         .current_dir(folder.path())
         .env("CURL_HOME", folder.path())
+        // What is pasted may sign in, and is not to change how whoever runs the tests is signed in.
+        .env("HOME", folder.path())
+        .env_remove("XDG_CONFIG_HOME")
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -52,6 +52,16 @@ impl Uploaded {
         }
     }
 
+    /// The same app on a server that was started again.
+    pub fn at(&self, cloud: &Cloud, http: SocketAddr) -> Self {
+        Self {
+            id: self.id.clone(),
+            cloud: cloud.clone(),
+            http,
+            place: RefCell::default(),
+        }
+    }
+
     /// Has one web process running.
     #[track_caller]
     pub fn run(&self) {

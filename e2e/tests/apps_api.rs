@@ -32,7 +32,8 @@ fn an_app_that_is_removed_leaves_nothing() {
     let token = text(&app.send(tokens).must_be(200), "/results/0/access_token");
 
     let instance = format!("/v1/instances/{}", app.id);
-    app.send(Request::delete(&*instance)).must_be(200);
+    let now = format!("{instance}?now=true");
+    app.send(Request::delete(now)).must_be(200);
     assert!(!folder.exists());
     shape::error(&app.send(Request::get(app.path(""))), 404, "NotFound");
     let with_its_token = Request::get(app.path("")).bearer(&token);

@@ -29,6 +29,9 @@ use Fate::{NotYet, Replay};
 /// The first row that fits counts.
 type Row = (&'static str, &'static str, Fate);
 
+/// What holds for every reply to one client.
+type Judge = fn(&Captured, &Reply);
+
 const QT_LIBRARY: &[Row] = &[
     (
         "GET",
@@ -248,35 +251,101 @@ const RUBY_CLI: &[Row] = &[
         "/v1/apps/mar-eu-1-abcd1234/slugs/v1?",
         Replay(apps::is_done),
     ),
-    (
-        "*",
-        "/v1/services/*",
-        NotYet("managed databases come later"),
-    ),
-    (
-        "*",
-        "/v1/vpn_containers/*",
-        NotYet("the VPN comes with managed databases"),
-    ),
-    (
-        "*",
-        "/v1/vpn_containers?",
-        NotYet("the VPN comes with managed databases"),
-    ),
+    ("*", "/v1/services/*", Replay(is_not_there_yet)),
+    ("*", "/v1/vpn_containers/*", Replay(is_not_there_yet)),
+    ("*", "/v1/vpn_containers?", Replay(is_not_there_yet)),
 ];
 
 #[test]
 fn the_qt_library_is_answered() {
     let server = Server::demo();
-    replay_all(&World::new(&server), &captures::qt_library(), QT_LIBRARY);
+    let world = World::new(&server);
+    replay_all(&world, &captures::qt_library(), QT_LIBRARY, |_, _| {});
     server.stop();
 }
 
 #[test]
 fn the_ruby_command_line_is_answered() {
     let server = Server::demo();
-    replay_all(&World::new(&server), &captures::ruby_cli(), RUBY_CLI);
+    let world = World::new(&server);
+    replay_all(&world, &captures::ruby_cli(), RUBY_CLI, is_for_ruby);
     server.stop();
+}
+
+/// The client asks for its account token before every command; where there is none it makes one and asks again, for
+/// ever and without a pause.
+#[test]
+fn the_ruby_command_line_has_its_token_at_once() {
+    let server = Server::serve();
+    let world = World::new(&server);
+    let recorded = captures::ruby_cli();
+    let ask = recorded
+        .iter()
+        .find(|captured| captured.target == "/v1/accounts/c1/authorizations")
+        .expect("the question is recorded");
+    let mut make = ask.clone();
+    "POST".clone_into(&mut make.method);
+    make.target.push('?');
+    "{}".clone_into(&mut make.body);
+    let length = ("Content-Length".to_owned(), String::new());
+    make.headers.insert(make.headers.len() - 1, length);
+
+    let mut connection = Connection::open(server.http);
+    let mut say = |captured: &Captured| {
+        connection.write(&captured.bytes(|text| world.fill(text, "")));
+        let reply = connection.reply();
+        is_for_ruby(captured, &reply);
+        reply
+    };
+    let there = say(ask).must_be(200);
+    let own = text(&there, "/results/0/access_token");
+    let number = &there["results"][0]["id"];
+    let path = format!(
+        "/v1/accounts/{}/authorizations/{number}",
+        world.cloud.account_id
+    );
+    world.cloud.send(Request::delete(path)).must_be(200);
+    for _ in 0..3 {
+        assert_eq!(say(ask).must_be(200)["results"], json!([]));
+    }
+    let made = text(&say(&make).must_be(201), "/access_token");
+    assert_ne!(made, own, "a token that was removed stays removed");
+    for _ in 0..3 {
+        let listed = say(ask).must_be(200);
+        assert_eq!(shape::results(&listed).len(), 1, "{listed}");
+        assert_eq!(listed["results"][0]["access_token"], made);
+    }
+    // Whoever makes one where there is one gets that one.
+    let again = text(&say(&make).must_be(200), "/access_token");
+    assert_eq!(again, made);
+    server.stop();
+}
+
+/// What the client takes for an answer at all (`platform.md` §2): it looks for `Content-Type` in this spelling, knows
+/// few statuses, and reads JSON or nothing.
+#[track_caller]
+fn is_for_ruby(captured: &Captured, reply: &Reply) {
+    let name = captured.name();
+    let kinds: Vec<_> = reply
+        .headers
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+        .collect();
+    assert_eq!(kinds.len(), 1, "{name}: {:?}", reply.headers);
+    assert_eq!(kinds[0].0, "Content-Type", "{name}");
+    assert!(kinds[0].1.starts_with("application/json"), "{name}");
+    let success: &[u16] = match captured.method.as_str() {
+        "GET" | "DELETE" => &[200],
+        _ => &[200, 201],
+    };
+    assert!(
+        success.contains(&reply.status) || reply.status >= 400,
+        "{name}: {}",
+        reply.status
+    );
+    let said: Value = serde_json::from_slice(&reply.body)
+        .unwrap_or_else(|error| panic!("{name}: {error}: {}", reply.text()));
+    assert!(said.is_object(), "{name}: {said}");
 }
 
 /// What the placeholders of the recordings stand for.
@@ -316,7 +385,7 @@ impl World {
 
     /// Sends a recorded request and gives its reply to `check`.
     #[track_caller]
-    fn replay(&self, captured: &Captured, check: fn(&Replayed<'_>)) {
+    fn replay(&self, captured: &Captured, check: fn(&Replayed<'_>), judge: Judge) {
         let object = captured
             .target
             .contains("<24 hex>")
@@ -332,6 +401,7 @@ impl World {
                 .bytes(|text| self.fill(text, &object_id)),
         );
         let reply = connection.reply();
+        judge(captured, &reply);
         check(&Replayed {
             world: self,
             captured,
@@ -426,7 +496,7 @@ fn account_token(cloud: &Cloud) -> String {
 }
 
 #[track_caller]
-fn replay_all(world: &World, recorded: &[Captured], rows: &[Row]) {
+fn replay_all(world: &World, recorded: &[Captured], rows: &[Row], judge: Judge) {
     let mut used = vec![false; rows.len()];
     for captured in recorded {
         let fits = rows.iter().position(|row| row_fits(row, captured));
@@ -434,7 +504,7 @@ fn replay_all(world: &World, recorded: &[Captured], rows: &[Row]) {
             fits.unwrap_or_else(|| panic!("no row says what becomes of {}", captured.name()));
         used[index] = true;
         if let (_, _, Replay(check)) = rows[index] {
-            world.replay(captured, check);
+            world.replay(captured, check, judge);
         }
     }
     let unused: Vec<_> = rows
@@ -768,6 +838,11 @@ fn lists_datacenters(replayed: &Replayed<'_>) {
             "{url}"
         );
     }
+}
+
+/// Managed databases and their VPN. The client shows the words of an error as they are.
+fn is_not_there_yet(replayed: &Replayed<'_>) {
+    shape::error(&replayed.reply, 404, "NotFound");
 }
 
 fn finds_no_such_instance(replayed: &Replayed<'_>) {

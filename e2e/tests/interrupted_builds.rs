@@ -88,7 +88,7 @@ fn a_build_ends_when_the_pusher_goes_away() {
     let Some((app, source)) = app_and_slow_commit(&server) else {
         return;
     };
-    // As Ctrl-C does, to git and its helper alike.
+    // To git and its helper alike, as Ctrl-C does. Where tests run in the background, SIGINT is ignored.
     let mut pusher = app
         .push_command(&source)
         .process_group(0)
@@ -98,7 +98,7 @@ fn a_build_ends_when_the_pusher_goes_away() {
     begun(data.path(), &app);
     let group = format!("-{}", pusher.id());
     let interrupted = Command::new("kill")
-        .args(["-INT", "--", &group])
+        .args(["-TERM", "--", &group])
         .status()
         .unwrap();
     assert!(interrupted.success());

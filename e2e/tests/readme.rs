@@ -40,7 +40,7 @@ fn the_readme_works_as_written() {
     });
     let (cloud, backend, gateway) = (server.cloud(), server.backend(), server.gateway());
     paste::run(
-        &blocks.join("\n"),
+        &with_programs(&blocks),
         &[
             ("ACCOUNT_ID", &cloud.account_id),
             ("TOKEN", &cloud.token),
@@ -51,6 +51,7 @@ fn the_readme_works_as_written() {
             ("APP_ID", &text(&server.ready, "/app/id")),
             ("APP_TOKEN", &text(&server.ready, "/app/token")),
             ("CA", &text(&server.ready, "/ca")),
+            ("programs", &programs()),
         ],
     );
     server.stop();
@@ -89,14 +90,12 @@ fn the_page_about_apps_works_as_written() {
     let blocks = paste::marked_blocks(&std::fs::read_to_string(page).unwrap());
     assert!(blocks.len() > 4, "the page marks its blocks");
     let server = Server::start(&Options::serve());
-    let programs = process::binary();
-    let programs = programs.parent().unwrap().to_str().unwrap();
     let variables = [
         ("QTC_PLATFORM_URL", format!("http://{}/v1", server.http)),
         ("PILVI_TOKEN", server.cloud().token.clone()),
         ("host", server.http.to_string()),
         ("port", server.http.port().to_string()),
-        ("programs", programs.to_owned()),
+        ("programs", programs()),
         ("GIT_AUTHOR_NAME", "A".to_owned()),
         ("GIT_AUTHOR_EMAIL", "a@example.org".to_owned()),
         ("GIT_COMMITTER_NAME", "A".to_owned()),
@@ -105,9 +104,125 @@ fn the_page_about_apps_works_as_written() {
     let variables = variables
         .each_ref()
         .map(|(name, value)| (*name, value.as_str()));
-    let text = format!("PATH=\"$programs:$PATH\"\n{}", blocks.join("\n"));
+    paste::run(&with_programs(&blocks), &variables);
+    server.stop();
+}
+
+/// The same for the page about data backends and gateways on the command line.
+#[test]
+fn the_page_about_data_and_sockets_works_as_written() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/data-and-sockets.md");
+    let blocks = paste::marked_blocks(&std::fs::read_to_string(page).unwrap());
+    assert!(blocks.len() > 8, "the page marks its blocks");
+    let server = Server::start(&Options::serve());
+    let variables = [
+        ("QTC_PLATFORM_URL", format!("http://{}/v1", server.http)),
+        ("PILVI_TOKEN", server.cloud().token.clone()),
+        ("programs", programs()),
+    ];
+    let variables = variables
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    paste::run(&with_programs(&blocks), &variables);
+    server.stop();
+}
+
+/// The same for the page about signing in: the operator's first minutes.
+#[test]
+fn the_page_about_signing_in_works_as_written() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sign-in.md");
+    let blocks = paste::marked_blocks(&std::fs::read_to_string(page).unwrap());
+    assert!(blocks.len() > 1, "the page marks its blocks");
+    let server = Server::start(&Options::serve());
+    let variables = [
+        ("QTC_PLATFORM_URL", format!("http://{}/v1", server.http)),
+        ("TOKEN", server.cloud().token.clone()),
+        ("programs", programs()),
+    ];
+    let variables = variables
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let printed = paste::run(&with_programs(&blocks), &variables);
+    assert!(printed.contains("aino@example.org"), "{printed}");
+    server.stop();
+}
+
+/// The same for the page about backups, whose lines name an instance and folders of the reader's.
+#[test]
+fn the_page_about_backups_works_as_written() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/backup.md");
+    let blocks = paste::marked_blocks(&std::fs::read_to_string(page).unwrap());
+    assert!(blocks.len() > 1, "the page marks its blocks");
+    let folder = tempfile::TempDir::new().unwrap();
+    let (data, restored) = (folder.path().join("data"), folder.path().join("restored"));
+    let at = |data: &Path| Options {
+        data: Some(data.to_owned()),
+        ..Options::serve()
+    };
+    let server = Server::start(&at(&data));
+    let token = server.cloud().token.clone();
+    let variables = [
+        ("QTC_PLATFORM_URL", format!("http://{}/v1", server.http)),
+        ("PILVI_TOKEN", token.clone()),
+        ("KEY", data.join("secret.key").to_str().unwrap().into()),
+        ("RESTORED", restored.to_str().unwrap().into()),
+        ("programs", programs()),
+    ];
+    let variables = variables
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let make = r#"ID=$(pilvi eds create notes --json | sed -n 's/^  "id": "\(.*\)",*$/\1/p')"#;
+    let mut text = with_programs(&[&[make.to_owned()], &blocks[..]].concat());
+    for (written, meant) in [
+        ("/srv/pilvi --key secret.key", "$RESTORED --key $KEY"),
+        // This one is started below.
+        ("pilvi serve --data /srv/pilvi", "test -d $RESTORED"),
+        ("--instance ID", "--instance $ID"),
+        // The page names three ways, each of which is there for another case.
+        (
+            "pilvi backup restore one.tar --same-id",
+            "pilvi instances remove $ID --yes --now; pilvi backup restore one.tar --same-id",
+        ),
+        ("one.tar --in-place", "one.tar --in-place --yes"),
+    ] {
+        assert!(text.contains(written), "{written}");
+        text = text.replace(written, meant);
+    }
     paste::run(&text, &variables);
     server.stop();
+    let server = Server::start(&at(&restored));
+    let url = format!("http://{}/v1", server.http);
+    let variables = [
+        ("QTC_PLATFORM_URL", &*url),
+        ("PILVI_TOKEN", &*token),
+        ("programs", &*programs()),
+    ];
+    let said = paste::run(&with_programs(&["pilvi eds list".into()]), &variables);
+    assert!(said.contains("notes"), "{said}");
+    server.stop();
+}
+
+/// What `serve` and `demo` say about signing in, done.
+#[test]
+fn the_first_start_says_how_to_sign_in() {
+    for command in ["serve", "demo"] {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (server, printed) = start_for_a_person(command, folder.path());
+        let find = |start: &str| {
+            let line = printed.iter().map(|line| line.trim());
+            let line = line.clone().find(|line| line.starts_with(start));
+            line.unwrap_or_else(|| panic!("{command} prints no line {start}"))
+        };
+        let token = find("token").split_whitespace().last().unwrap();
+        let text = format!(
+            "PATH=\"$programs:$PATH\"\necho {token} | {}\nprintf '\\n%s\\n' 'ten or more letters' | {}\npilvi whoami",
+            find("pilvi login"),
+            find("pilvi profile"),
+        );
+        let said = paste::run(&text, &[("programs", &programs())]);
+        assert!(said.contains("you@example.org"), "{said}");
+        server.stop();
+    }
 }
 
 /// `demo` without `--json` talks to a person, and its last line says how to stop it.
@@ -117,30 +232,41 @@ fn the_lines_that_demo_prints_work_when_pasted() {
         return;
     }
     let folder = tempfile::TempDir::new().unwrap();
-    let data = folder.path().to_str().unwrap();
+    let (demo, printed) = start_for_a_person("demo", folder.path());
+    let lines = paste::lines_to_paste(printed);
+    assert!(!lines.is_empty(), "demo printed no line to paste");
+    paste::run(&lines.join("\n"), &[]);
+    demo.stop();
+}
+
+/// Starts a server that talks to a person, and reads what it prints down to how to stop it.
+fn start_for_a_person(command: &str, data: &Path) -> (Process, Vec<String>) {
+    let any = "127.0.0.1:0";
+    let data = data.to_str().expect("a temporary folder has a plain name");
     let arguments = [
-        "demo",
-        "--http",
-        "127.0.0.1:0",
-        "--https",
-        "127.0.0.1:0",
-        "--ssh",
-        "127.0.0.1:0",
-        "--data",
-        data,
+        command, "--http", any, "--https", any, "--ssh", any, "--data", data,
     ];
-    let mut demo = Process::start(&arguments.map(str::to_owned));
+    let mut server = Process::start(&arguments.map(str::to_owned));
     let mut printed = Vec::new();
     while !printed
         .last()
         .is_some_and(|line: &String| line.contains("Ctrl-C"))
     {
-        printed.push(demo.next_line(PRINT_WITHIN));
+        printed.push(server.next_line(PRINT_WITHIN));
     }
-    let lines = paste::lines_to_paste(printed);
-    assert!(!lines.is_empty(), "demo printed no line to paste");
-    paste::run(&lines.join("\n"), &[]);
-    demo.stop();
+    (server, printed)
+}
+
+/// The folder that `pilvi` is in.
+fn programs() -> String {
+    let binary = process::binary();
+    let folder = binary.parent().expect("a program is in a folder");
+    folder.to_str().expect("its name is text").to_owned()
+}
+
+/// The blocks of a page as one text for a shell that finds `pilvi`.
+fn with_programs(blocks: &[String]) -> String {
+    format!("PATH=\"$programs:$PATH\"\n{}", blocks.join("\n"))
 }
 
 fn has_curl() -> bool {
