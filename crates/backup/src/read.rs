@@ -193,7 +193,10 @@ fn unreadable(error: io::Error) -> Error {
             Error::CutShort
         }
         io::ErrorKind::Other | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-            Error::NotABackup(error.to_string())
+            // The library's words repeat what it has read, which may be anything.
+            Error::NotABackup(
+                "it cannot be read as a tar file; `pilvi backup create` makes one".to_owned(),
+            )
         }
         _ => Error::Unreadable(error),
     }

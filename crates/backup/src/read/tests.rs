@@ -263,6 +263,13 @@ fn what_is_no_archive_at_all_is_refused() {
     }
 }
 
+#[test]
+fn what_is_no_archive_is_not_repeated() {
+    let words = refusal(&[b'q'; 4096]).to_string();
+    assert!(words.contains("cannot be read as a tar file"), "{words}");
+    assert!(!words.contains("qqq"), "{words}");
+}
+
 proptest! {
     #[test]
     fn no_bytes_bring_the_reader_down(bytes in prop::collection::vec(any::<u8>(), 0..4096)) {
