@@ -20,7 +20,7 @@ pub type GatewayId = ObjectId;
 pub type WebhookId = ObjectId;
 
 impl ObjectId {
-    pub fn from_bytes(bytes: [u8; 12]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 12]) -> Self {
         Self(bytes)
     }
 

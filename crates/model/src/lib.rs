@@ -6,21 +6,28 @@
 
 pub mod access;
 pub mod app;
+pub mod blob;
 pub mod content_range;
 pub mod error;
+pub mod file;
 pub mod id;
 pub mod instance;
 pub mod object;
 pub mod object_type;
 pub mod query;
+pub mod schema;
+pub mod search;
 pub mod timestamp;
 pub mod update;
+pub mod variant;
 pub mod wrapper;
 
 pub use access::{AccessChange, AccessList, Asker, Permission, Readers, Subject};
 pub use app::AppId;
+pub use blob::{Blob, Digest};
 pub use content_range::ContentRange;
 pub use error::{Error, FieldError, Kind, Result};
+pub use file::{ContentType, FileName, FileTarget, UploadNote};
 pub use id::{AccountId, BackendId, GatewayId, ObjectId, PersonId, RequestId, WebhookId};
 pub use instance::{Instance, Provider};
 pub use object::{Object, Properties, Writers};

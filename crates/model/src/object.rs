@@ -110,6 +110,10 @@ impl Properties {
     pub fn as_map(&self) -> &Map<String, Value> {
         &self.0
     }
+
+    pub fn into_map(self) -> Map<String, Value> {
+        self.0
+    }
 }
 
 impl Object {
@@ -132,6 +136,45 @@ impl Object {
         properties: &Properties,
     ) -> Self {
         Self::compose(id, object_type, (now, now), writers, properties)
+    }
+
+    /// An object as it was once shown, with what the server keeps of it: for bringing it back elsewhere.
+    pub fn from_shown(document: Value) -> Result<Self> {
+        fn said<T>(document: &Value, name: &str, read: impl Fn(&str) -> Option<T>) -> Result<T> {
+            let text = document.get(name).and_then(Value::as_str);
+            text.and_then(read)
+                .ok_or_else(|| Error::invalid(name, "is missing or malformed"))
+        }
+        let id = said(&document, "id", |text| text.parse().ok())?;
+        let object_type = said(&document, "objectType", |text| text.parse().ok())?;
+        let created_at = said(&document, "createdAt", Timestamp::from_millis_text)?;
+        let updated_at = said(&document, "updatedAt", Timestamp::from_millis_text)?;
+        let writer = |name: &str| match document.get(name) {
+            None => Ok(None),
+            Some(writer) => said(writer, "id", |text| text.parse().ok())
+                .map(Some)
+                .map_err(|_| Error::invalid(name, "must be a reference to a user")),
+        };
+        let writers = Writers {
+            creator: writer("creator")?,
+            updater: writer("updater")?,
+        };
+        let properties = Properties::from_json(document)?;
+        let times = (created_at, updated_at.max(created_at));
+        Ok(Self::compose(id, object_type, times, writers, &properties))
+    }
+
+    /// The same object with other properties, at the time at which it was written last.
+    pub fn with_properties(&self, properties: &Properties) -> Result<Self> {
+        let (writers, _) = self.parts()?;
+        let times = (self.created_at, self.updated_at);
+        Ok(Self::compose(
+            self.id,
+            self.object_type.clone(),
+            times,
+            writers,
+            properties,
+        ))
     }
 
     /// The object after an update by nobody in particular.
@@ -300,6 +343,41 @@ mod tests {
                 r#""title":"A todo","completed":true}"#
             )
         );
+    }
+
+    #[test]
+    fn what_was_shown_is_read_back_as_it_was() {
+        let user = "51cdbc08989e975ec300772b".parse().unwrap();
+        let before = todo(json!({"title": "A", "n": 1.50, "deep": {"b": [1, null], "a": {}}}));
+        let before = before
+            .update_by(before.updated_at, Some(user), Properties::default())
+            .unwrap();
+        assert_eq!(
+            Object::from_shown(before.to_json().unwrap()).unwrap(),
+            before
+        );
+        assert_eq!(
+            before
+                .with_properties(&before.properties().unwrap())
+                .unwrap(),
+            before
+        );
+        for (name, wrong) in [
+            ("id", json!("x")),
+            ("id", json!(null)),
+            ("objectType", json!("nothing")),
+            ("createdAt", json!("yesterday")),
+            ("updatedAt", json!(1)),
+            ("creator", json!({"id": "x"})),
+            ("$set", json!(1)),
+            ("a.b", json!(1)),
+            ("text", json!("\0")),
+        ] {
+            let mut document = before.to_json().unwrap();
+            document[name] = wrong;
+            assert!(Object::from_shown(document).is_err(), "{name}");
+        }
+        assert!(Object::from_shown(json!([])).is_err());
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl ObjectType {
         Self("usergroups".to_owned())
     }
 
+    /// What was uploaded.
+    pub fn files() -> Self {
+        Self("files".to_owned())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

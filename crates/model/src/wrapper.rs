@@ -92,6 +92,16 @@ fn open_time(value: &Value) -> Result<Value, String> {
     })
 }
 
+/// Whether a text is a time, in one of the spellings that a typed one may have.
+pub(crate) fn is_moment(text: &str) -> bool {
+    read_moment(text).is_some()
+}
+
+/// Whether a text is a time exactly as a typed one is stored.
+pub(crate) fn is_stored_moment(text: &str) -> bool {
+    text.len() == 24 && read_moment(text).is_some_and(|moment| write_moment(moment) == text)
+}
+
 fn whole_millis(value: &Value) -> Option<i64> {
     // Some clients write every number as a real one. Every date is far below 2^53 milliseconds.
     const FAR: f64 = 9_007_199_254_740_992.0;

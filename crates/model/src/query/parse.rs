@@ -40,7 +40,7 @@ impl Filter {
 }
 
 /// Reads the JSON text of a parameter.
-pub(super) fn json(parameter: &str, text: &str) -> Result<Value> {
+pub(crate) fn json(parameter: &str, text: &str) -> Result<Value> {
     serde_json::from_str(text)
         .map_err(|fault| Error::bad_request(format!("{parameter} is not JSON: {fault}")))
 }
