@@ -3,6 +3,7 @@
 //! Nothing here knows what Pilvi does. Start with [`TaskGroup`]: whoever starts work waits for it.
 
 pub mod clock;
+pub mod disk;
 pub mod secret;
 pub mod tasks;
 pub mod telemetry;

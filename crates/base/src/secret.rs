@@ -91,6 +91,14 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
+/// The HMAC-SHA256 of a message under a key that somebody else has, too. What is ours alone is made by a [`Keyring`].
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let mut out = [0; 32];
+    out.copy_from_slice(hmac::sign(&key, message).as_ref());
+    out
+}
+
 /// A SHA-256 over bytes that come in pieces.
 pub struct Sha256(digest::Context);
 

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::Refusal;
 
@@ -20,6 +21,92 @@ pub struct Body(pub Option<Value>);
 /// A request's body as it came, for the few that are no JSON. Within the service's bounds, like [`Body`].
 #[derive(Debug)]
 pub struct RawBody(pub Bytes);
+
+/// A request's body piece by piece, for what is too large to hold in memory. Within the bound of its path, and no
+/// slower than `PACE_BYTES` for each second on average: whoever sends byte by byte holds a place that others wait
+/// for.
+pub struct Inflow {
+    body: axum::body::Body,
+    max_bytes: usize,
+    received: usize,
+    began: Instant,
+}
+
+/// How slowly a long body may come, in bytes a second; the slowest networks of phones are faster.
+const PACE_BYTES: u64 = 512;
+/// For so long nobody looks at that.
+const PACE_GRACE: Duration = Duration::from_secs(60);
+
+impl Inflow {
+    /// How many bytes there will be, when the request says so.
+    pub fn length(&self) -> Option<u64> {
+        http_body::Body::size_hint(&self.body).exact()
+    }
+
+    /// The next bytes; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        loop {
+            let Some(allowed) = self.time_left() else {
+                return Err(took_too_long());
+            };
+            let frame = tokio::time::timeout(allowed, self.body.frame());
+            let frame = frame.await.map_err(|_| took_too_long())?;
+            let Some(frame) = frame else {
+                return Ok(None);
+            };
+            let frame = frame.map_err(|error| unreadable(&error))?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            if data.len() > self.max_bytes - self.received {
+                return Err(too_large(self.max_bytes));
+            }
+            self.received += data.len();
+            if !data.is_empty() {
+                return Ok(Some(data));
+            }
+        }
+    }
+
+    /// Lets the rest go by, so that the connection can be used again.
+    pub async fn drain(&mut self) -> Result<(), Refusal> {
+        while self.next().await?.is_some() {}
+        Ok(())
+    }
+
+    /// Everything that is still to come, if that is not more than `max_bytes`.
+    pub async fn read_all(&mut self, max_bytes: usize) -> Result<Bytes, Refusal> {
+        let mut all = BytesMut::new();
+        while let Some(data) = self.next().await? {
+            if data.len() > max_bytes - all.len() {
+                return Err(too_large(max_bytes));
+            }
+            all.extend_from_slice(&data);
+        }
+        Ok(all.freeze())
+    }
+
+    /// Until when at least one more byte must have come.
+    fn time_left(&self) -> Option<Duration> {
+        let earned = u64::try_from(self.received).unwrap_or(u64::MAX) / PACE_BYTES;
+        let allowed = PACE_GRACE.saturating_add(Duration::from_secs(earned));
+        allowed.checked_sub(self.began.elapsed())
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Inflow {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let bounds = request.extensions().get::<BodyBounds>();
+        Ok(Self {
+            max_bytes: bounds.copied().unwrap_or_default().max_bytes,
+            body: request.into_body(),
+            received: 0,
+            began: Instant::now(),
+        })
+    }
+}
 
 impl Body {
     /// Reads a body that came as [`RawBody`].
@@ -218,6 +305,48 @@ mod tests {
         ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
             std::task::Poll::Pending
         }
+    }
+
+    fn inflow(body: axum::body::Body, max_bytes: usize) -> Inflow {
+        Inflow {
+            body,
+            max_bytes,
+            received: 0,
+            began: Instant::now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_body_comes_in_pieces_up_to_its_bound() {
+        let mut whole = inflow(axum::body::Body::from("12345"), 5);
+        assert_eq!(whole.length(), Some(5));
+        assert_eq!(&whole.next().await.unwrap().unwrap()[..], b"12345");
+        assert!(whole.next().await.unwrap().is_none());
+        let mut large = inflow(axum::body::Body::from("123456"), 5);
+        let refusal = large.next().await.unwrap_err();
+        assert_eq!(refusal.status, StatusCode::PAYLOAD_TOO_LARGE);
+        let mut note = inflow(axum::body::Body::from("123456"), 100);
+        let refusal = note.read_all(5).await.unwrap_err();
+        assert_eq!(refusal.status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_body_may_not_come_too_slowly() {
+        let refusal = inflow(axum::body::Body::new(Silence), 5)
+            .next()
+            .await
+            .unwrap_err();
+        assert_eq!(refusal.status, StatusCode::REQUEST_TIMEOUT);
+        // A byte for each second, of which no single one is late.
+        let trickle = futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, io::Error>(Bytes::from_static(b"x")), ()))
+        });
+        let began = Instant::now();
+        let mut slow = inflow(axum::body::Body::from_stream(trickle), usize::MAX);
+        let refusal = slow.drain().await.unwrap_err();
+        assert_eq!(refusal.status, StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(began.elapsed().as_secs(), PACE_GRACE.as_secs());
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::BytesMut;
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -23,6 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::arrival::{Ends, Scope};
 use crate::filter_io::{FilterIo, Next};
 use crate::head::{Fault, UpgradeHead};
+use crate::leftover::lend;
 use crate::upgrade::Wire;
 use crate::{Arrival, Door, Limits, Params, Permit, Refusal, Service, Stream, Upgrade};
 
@@ -52,7 +54,7 @@ pub(crate) async fn serve_http1(
                     let wire = Wire {
                         stream,
                         read_ahead,
-                        manners: door.manners(Service::Mws),
+                        manners: door.manners(owner_of(&head)),
                         write_timeout: door.limits.write_stall_timeout,
                         linger: door.limits.linger,
                         permit,
@@ -138,12 +140,12 @@ pub(crate) async fn serve_http2(door: Arc<Door>, stream: Stream, ends: Ends, tas
         service_fn(move |request| {
             let working = activity.begin();
             let better = better_by_http1(&request);
-            let answer = answer(door.clone(), request, ends);
+            let door = door.clone();
             async move {
                 if better {
                     return Err(h2::Error::from(h2::Reason::HTTP_1_1_REQUIRED));
                 }
-                let Ok(response) = answer.await;
+                let response = answer(&door, request.map(Body::new), ends).await;
                 drop(working);
                 Ok(response)
             }
@@ -183,26 +185,29 @@ async fn answer_filtered(
     if let Some(refusal) = Fault::read(request.headers_mut()) {
         request.extensions_mut().insert(refusal);
     }
-    answer(door, request, ends).await
+    if request.body().is_end_stream() {
+        return Ok(answer(&door, request.map(Body::new), ends).await);
+    }
+    let (head, body) = request.into_parts();
+    let (body, leftover) = lend(body, &head.headers);
+    let request = Request::from_parts(head, Body::new(body));
+    let mut response = answer(&door, request, ends).await;
+    leftover.settle(&mut response).await;
+    Ok(response)
 }
 
-async fn answer(
-    door: Arc<Door>,
-    request: Request<Incoming>,
-    ends: Ends,
-) -> Result<Response<Body>, Infallible> {
+async fn answer(door: &Door, mut request: Request<Body>, ends: Ends) -> Response<Body> {
     let authority = request
         .uri()
         .authority()
         .map(|authority| authority.as_str());
     let arrival = ends.arrival(authority, request.headers());
-    let mut request = request.map(Body::new);
-    if let Some(refusal) = out_of_scope(&door, &arrival, ends)
+    if let Some(refusal) = out_of_scope(door, &arrival, ends)
         && request.extensions().get::<Refusal>().is_none()
     {
         request.extensions_mut().insert(refusal);
     }
-    Ok(door.call(request, arrival).await)
+    door.call(request, arrival).await
 }
 
 /// Why a request may not be asked where it came in, if so.
@@ -215,6 +220,15 @@ fn out_of_scope(door: &Door, arrival: &Arrival, ends: Ends) -> Option<Refusal> {
              other apps cannot be reached from here",
         )
     })
+}
+
+/// In whose words an upgrade is refused: a ticket is EDS's, everything else the gateway's.
+fn owner_of(head: &UpgradeHead) -> Service {
+    let query = head.target.split_once('?').map_or("", |(_, query)| query);
+    match Params::decode(query, &head.headers).is_ticket() {
+        true => Service::Eds,
+        false => Service::Mws,
+    }
 }
 
 /// Gives an upgrade to whoever takes WebSockets, or says why not.

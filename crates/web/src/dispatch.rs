@@ -102,7 +102,13 @@ pub(crate) fn service_for(
     path: &str,
     headers: &HeaderMap,
 ) -> Service {
-    if let Some(owner) = hosts.owner(host) {
+    let owner = hosts.owner(host);
+    let has_accounts = owner.is_none_or(|owner| matches!(owner, Service::Eds | Service::Platform));
+    // Tools send the headers of a backend with these, too.
+    if has_accounts && path.starts_with("/v1/account/") {
+        return Service::Account;
+    }
+    if let Some(owner) = owner {
         // The pages live beside the interface that they are a door to.
         return match owner {
             Service::Platform if is_a_page(path) => Service::Console,
@@ -144,12 +150,16 @@ fn is_only_in_eds(first: &str) -> bool {
             | "users"
             | "usergroups"
             | "files"
+            | "downloads"
             | "search"
             | "auth"
             | "webhooks"
             | "stream_url"
+            | "stream"
+            | "live_url"
+            | "live"
             | "object_types"
-            | "account"
+            | "schema"
             | "session"
     )
 }
@@ -221,7 +231,7 @@ mod tests {
 
     #[test]
     fn on_a_shared_host_the_path_decides() {
-        use Service::{Console, Eds, Git, Mar, Mws, Page, Platform};
+        use Service::{Account, Console, Eds, Git, Mar, Mws, Page, Platform};
         let table = [
             ("/v1/apps", Mar),
             ("/v1/apps/mar-eu-1-twwto7g0/env_vars", Mar),
@@ -256,13 +266,15 @@ mod tests {
             ("/v1/users/53ff/access", Eds),
             ("/v1/usergroups/53ff/members", Eds),
             ("/v1/files/53ff", Eds),
+            ("/v1/downloads/53ff/abc/a.png", Eds),
             ("/v1/search", Eds),
             ("/v1/auth/identity", Eds),
             ("/v1/auth/oauth2/token", Eds),
             ("/v1/webhooks/53ff/deliveries", Eds),
             ("/v1/stream_url", Eds),
             ("/v1/object_types", Eds),
-            ("/v1/account/apps", Eds),
+            ("/v1/schema", Eds),
+            ("/v1/account/apps", Account),
             ("/v1/session", Eds),
             ("/v1/objectsx", Platform),
             ("/todo", Page),
@@ -279,6 +291,14 @@ mod tests {
         let id = [("enginio-backend-id", "51cdbc08989e975ec300772a")];
         for path in ["/v1/user", "/v1/anything", "/v1/instances/1/messages"] {
             assert_eq!(on_shared(&Method::GET, path, &id), Service::Eds, "{path}");
+        }
+        // But for the account interface, whose callers leave such headers from calls before.
+        for path in ["/v1/account/apps", "/v1/account/auth/oauth2/token"] {
+            assert_eq!(
+                on_shared(&Method::GET, path, &id),
+                Service::Account,
+                "{path}"
+            );
         }
         let session = [("enginio-backend-session", "x")];
         assert_eq!(on_shared(&Method::GET, "/v1/user", &session), Service::Eds);
@@ -321,6 +341,16 @@ mod tests {
         ];
         for (host, service) in table {
             let found = service_for(&hosts, host, &Method::GET, "/v1/user", &id);
+            assert_eq!(found, service, "{host}");
+        }
+        for (host, service) in [
+            ("api.example.org", Service::Account),
+            ("eds.example.org", Service::Account),
+            ("other.example.org", Service::Account),
+            ("mws-eu-1.example.org", Service::Mws),
+        ] {
+            let path = "/v1/account/apps";
+            let found = service_for(&hosts, host, &Method::GET, path, &id);
             assert_eq!(found, service, "{host}");
         }
         let page = |host| {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::rt::ReadBufCursor;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
@@ -20,7 +21,7 @@ use crate::apps::Apps;
 use crate::chunked::{Broken, ChunkedReader};
 use crate::head::{Fault, Framing, HALF_SENT, Head, HeadFilter, TOO_SLOW, UpgradeHead};
 
-/// How much of a body is read from the socket at once.
+/// How much of a chunked body is read from the socket at once.
 const READ_BYTES: usize = 16 << 10;
 /// How much is read where a head is to come. Most are shorter, and when thousands of clients come at once it is this
 /// that each of them takes.
@@ -296,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
     fn poll_give(
         &mut self,
         cx: &mut Context<'_>,
-        into: &mut ReadBufCursor<'_>,
+        mut into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let room = into.remaining();
         if self.outbox.is_empty() && !self.in_body() && ready!(self.poll_next(cx)) != Next::Request
@@ -304,11 +305,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
             return Poll::Ready(Ok(()));
         }
         loop {
-            self.drain_outbox(into);
+            self.drain_outbox(&mut into);
             if into.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
-            if self.take_body(into) {
+            if self.take_body(&mut into) {
                 self.wait = None;
                 continue;
             }
@@ -318,18 +319,58 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
             if matches!(self.phase, Phase::Broken) {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, Broken)));
             }
-            match self.poll_fill(cx) {
-                // hyper finds by itself that the body is too short.
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    ready!(self.poll_waited(cx, Wait::Body, self.limits.body_stall_timeout));
-                    self.phase = Phase::Over;
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
+            if let Phase::Length(left) = self.phase {
+                let read = self.poll_pass(cx, into, left);
+                return self.poll_body_waited(cx, read).map_ok(drop);
+            }
+            let read = self.poll_fill(cx);
+            // hyper finds by itself that the body is too short.
+            if ready!(self.poll_body_waited(cx, read))? == 0 {
+                return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// Lets the socket fill hyper's own buffer with what is left of a body, so that no byte of a large one is copied on
+    /// the way. How many bytes, 0 at the end.
+    fn poll_pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: ReadBufCursor<'_>,
+        left: u64,
+    ) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        let mut body = TokioIo::new((&mut self.stream).take(left));
+        let read = hyper::rt::Read::poll_read(Pin::new(&mut body), cx, into);
+        let left_now = body.inner().limit();
+        if let Err(error) = ready!(read) {
+            self.ended = true;
+            return Poll::Ready(Err(error));
+        }
+        self.ended = left_now == left;
+        self.wait = None;
+        self.phase = match left_now {
+            0 => Phase::Head { first: false },
+            left => Phase::Length(left),
+        };
+        // No buffer is larger than what a `usize` counts.
+        Poll::Ready(Ok(usize::try_from(left - left_now).unwrap_or(usize::MAX)))
+    }
+
+    /// Passes on the outcome of a read in a body, or ends the wait for a client that pauses for too long.
+    fn poll_body_waited(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if read.is_ready() {
+            return read;
+        }
+        ready!(self.poll_waited(cx, Wait::Body, self.limits.body_stall_timeout));
+        self.phase = Phase::Over;
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Passes on the outcome of a write, or ends a wait for a client that reads nothing.
@@ -355,9 +396,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for FilterIo<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut into: ReadBufCursor<'_>,
+        into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        self.get_mut().poll_give(cx, &mut into)
+        self.get_mut().poll_give(cx, into)
     }
 }
 
@@ -466,6 +507,27 @@ mod tests {
             (head.target.as_str(), &read_ahead[..]),
             ("/", b"ahead".as_slice())
         );
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_later_ends_where_the_next_request_begins() {
+        let (mut client, mut io) = filtered(1024);
+        let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n";
+        let get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        client.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(read(&mut io).await.unwrap(), head);
+        let rest = ["x".repeat(100), get.to_owned()].concat();
+        client.write_all(rest.as_bytes()).await.unwrap();
+        assert_eq!(read(&mut io).await.unwrap(), "x".repeat(64));
+        assert_eq!(read(&mut io).await.unwrap(), "x".repeat(36));
+        assert_eq!(read(&mut io).await.unwrap(), get);
+        client.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(read(&mut io).await.unwrap(), head);
+        client.write_all(b"x").await.unwrap();
+        drop(client);
+        assert_eq!(read(&mut io).await.unwrap(), "x");
+        assert_eq!(read(&mut io).await.unwrap(), "");
+        assert_eq!(read(&mut io).await.unwrap(), "", "the end stays the end");
     }
 
     #[tokio::test(start_paused = true)]

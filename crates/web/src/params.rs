@@ -48,6 +48,11 @@ impl Params {
         self.get(name).is_some()
     }
 
+    /// Whether an upgrade with these is for the streams of EDS (`eds.md` §12) and not for a gateway (`mws.md` §6).
+    pub fn is_ticket(&self) -> bool {
+        self.has("ticket") && !self.has("token")
+    }
+
     /// All parameters in the order they came.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0

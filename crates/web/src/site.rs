@@ -21,6 +21,8 @@ pub enum Service {
     Git,
     /// Accounts, instances and tokens.
     Platform,
+    /// The account interface of the original, which has paths of the platform and manners of EDS.
+    Account,
     /// The pages that people sign in on.
     Console,
     /// The page of `pilvi demo`.

@@ -163,6 +163,64 @@ async fn a_body_that_nobody_reads_does_not_spoil_the_connection() {
     }
 }
 
+/// A request whose body is on its way when its head has been looked at: both come behind another request, and the body
+/// is held back until that is answered.
+async fn head_alone(wire: &mut common::Wire<tokio::net::TcpStream>, head: &str) {
+    let before = "GET /v1/user HTTP/1.1\r\nHost: h\r\n\r\n";
+    wire.send([before, head].concat()).await;
+    assert_eq!(wire.reply().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_small_body_behind_a_refusal_does_not_cost_the_connection() {
+    let house = House::open().await;
+    for (framing, body) in [
+        ("Content-Length: 7", "{\"n\":1}".to_owned()),
+        ("Content-Length: 40000", "x".repeat(40_000)),
+        (
+            "Transfer-Encoding: chunked",
+            "1\r\nx\r\n0\r\n\r\n".to_owned(),
+        ),
+    ] {
+        let mut wire = house.connect().await;
+        let head = format!("POST /v1/gateways/1/nothing HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n");
+        head_alone(&mut wire, &head).await;
+        wire.send(&body).await;
+        let reply = wire.reply().await;
+        assert_eq!(reply.status, 404, "{framing}");
+        assert_eq!(reply.header("Connection"), None, "{framing}");
+        wire.send("GET /v1/user HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert_eq!(wire.reply().await.status, 200, "{framing}");
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_leaves_its_body_unread_says_that_the_connection_ends() {
+    let house = House::open().await;
+    for (rest, begun) in [
+        // More than is read for nothing.
+        ("Content-Length: 900000\r\n\r\n", ""),
+        ("Content-Length: 900000\r\n\r\n", "x"),
+        // It does not come.
+        ("Content-Length: 7\r\n\r\n", ""),
+        ("Content-Length: 7\r\n\r\n", "x"),
+        ("Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"),
+        // It is none.
+        ("Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\nwhat\r\n"),
+        // The client waits to be told to send it, and is told something else.
+        ("Expect: 100-continue\r\nContent-Length: 7\r\n\r\n", ""),
+    ] {
+        let mut wire = house.connect().await;
+        let head = format!("POST /v1/gateways/1/nothing HTTP/1.1\r\nHost: h\r\n{rest}");
+        head_alone(&mut wire, &head).await;
+        wire.send(begun).await;
+        let reply = wire.rest().await;
+        let reply = Answer::parse(&reply);
+        assert_eq!(reply.status, 404, "{rest}{begun}");
+        assert_eq!(reply.header("Connection"), Some("close"), "{rest}{begun}");
+    }
+}
+
 #[tokio::test]
 async fn unclear_and_hostile_heads_are_refused_in_the_services_shape() {
     let house = House::open().await;
