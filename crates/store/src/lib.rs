@@ -11,6 +11,8 @@ pub mod backend;
 mod error;
 #[cfg(test)]
 mod faults_tests;
+mod followers;
+mod indexer;
 mod migrate;
 pub mod platform;
 pub mod pool;
@@ -25,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pilvi_model::{BackendId, Timestamp};
+use tokio::sync::watch;
 
 pub use backend::Backend;
 pub use error::{Error, Result};
@@ -94,6 +97,12 @@ impl Store {
         )
     }
 
+    /// Tells after each commit to the file of a backend which row of its outbox is the newest, and ends when the
+    /// backend is deleted. Whatever was committed before is told by nobody: follow first, then read.
+    pub fn changes(&self, id: BackendId) -> watch::Receiver<u64> {
+        self.folder.pool.followers().follow(&self.backend_path(id))
+    }
+
     /// Closes the files of the platform and of these backends, so that each is whole without files beside it. They are
     /// opened again when they are used.
     pub async fn settle(&self, backends: &[BackendId]) -> pilvi_model::Result<()> {
@@ -129,6 +138,7 @@ impl Store {
     pub async fn delete_backend(&self, id: BackendId) -> pilvi_model::Result<()> {
         let path = self.backend_path(id);
         self.backend(id).close().await?;
+        self.folder.pool.caps().forget(&path);
         for suffix in ["", "-wal", "-shm"] {
             let mut name = path.clone().into_os_string();
             name.push(suffix);
@@ -144,6 +154,7 @@ impl Store {
                 _ => {}
             }
         }
+        self.folder.pool.followers().dismiss(&path);
         Ok(())
     }
 

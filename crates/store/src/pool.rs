@@ -18,7 +18,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
@@ -28,9 +28,12 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, Result};
+use crate::followers::Followers;
+use crate::indexer::Indexer;
 use crate::migrate::{Schema, format_of, migrate};
 use crate::space::{Caps, Space};
 use crate::writer::{self, Message, Need, Operation, Tally};
+pub use pilvi_base::disk::Reserve;
 
 #[cfg(test)]
 mod tests;
@@ -83,18 +86,11 @@ impl Default for Limits {
     }
 }
 
-/// So many bytes, or so much of the disk where that is less. 0: none.
-#[derive(Clone, Copy, Debug)]
-pub struct Reserve {
-    pub bytes: u64,
-    pub percent: u8,
-}
-
 /// Read connections that one file keeps for the next reader.
 const IDLE_READERS_MAX: usize = 4;
 
 /// Prepared statements that one connection keeps.
-const STATEMENTS_MAX: usize = 32;
+const STATEMENTS_MAX: usize = 64;
 /// Pages that one connection keeps, in KiB. The system has them, too; a page costs a microsecond to get from there.
 const CACHE_KIB: i64 = 512;
 /// With more connections than this, none keeps its pages when it rests.
@@ -121,6 +117,8 @@ struct Shared {
     idle_readers: Arc<IdleReaders>,
     tally: Arc<Tally>,
     caps: Arc<Caps>,
+    followers: Arc<Followers>,
+    indexer: Indexer,
 }
 
 /// The connections that nobody reads with at the moment, by file.
@@ -330,6 +328,25 @@ pub struct Database {
     pub(crate) file: Arc<File>,
 }
 
+/// A file of the pool, for whoever must not keep the pool alive.
+pub(crate) struct DatabaseRef {
+    pool: Weak<Shared>,
+    file: Arc<File>,
+}
+
+impl DatabaseRef {
+    pub(crate) fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// `None` when the pool is gone.
+    pub(crate) fn upgrade(&self) -> Option<Database> {
+        let pool = Pool(self.pool.upgrade()?);
+        let file = Arc::clone(&self.file);
+        Some(Database { pool, file })
+    }
+}
+
 #[derive(Debug)]
 pub struct File {
     pub path: PathBuf,
@@ -374,6 +391,7 @@ impl Pool {
         let space = Arc::new(Space::new(limits.disk_reserve));
         let idle_readers = Arc::new(IdleReaders::new(limits.files_max));
         let caps = Arc::new(Caps::default());
+        let followers = Arc::new(Followers::default());
         for number in 0..limits.writers {
             let (sender, receiver) = mpsc::channel(limits.queue_max);
             let thread = writer::Thread::new(
@@ -382,6 +400,7 @@ impl Pool {
                 Arc::clone(&space),
                 Arc::clone(&caps),
                 Arc::clone(&tally),
+                Arc::clone(&followers),
             );
             std::thread::Builder::new()
                 .name(format!("store-writer-{number}"))
@@ -411,6 +430,8 @@ impl Pool {
             limits,
             tally,
             caps,
+            followers,
+            indexer: Indexer::start()?,
         })))
     }
 
@@ -436,6 +457,16 @@ impl Pool {
         self.0.caps.set(path, bytes_max);
     }
 
+    /// How many bytes single files may hold.
+    pub(crate) fn caps(&self) -> &Caps {
+        &self.0.caps
+    }
+
+    /// Who follows which files of this pool.
+    pub(crate) fn followers(&self) -> &Followers {
+        &self.0.followers
+    }
+
     fn writer_of(&self, file: &File) -> &mpsc::Sender<Message> {
         let writers = &self.0.writers;
         let index = usize::try_from(file.line % writers.len() as u64).unwrap_or(0);
@@ -444,6 +475,17 @@ impl Pool {
 }
 
 impl Database {
+    pub(crate) fn downgrade(&self) -> DatabaseRef {
+        DatabaseRef {
+            pool: Arc::downgrade(&self.pool.0),
+            file: Arc::clone(&self.file),
+        }
+    }
+
+    pub(crate) fn indexer(&self) -> &Indexer {
+        &self.pool.0.indexer
+    }
+
     /// Runs `operation` in a transaction, together with whatever else waits for this file, and resolves once that
     /// is on disk. When it fails, nothing of it is kept.
     pub async fn write<T, F>(&self, operation: F) -> pilvi_model::Result<T>
@@ -489,6 +531,27 @@ impl Database {
         Ok(reply.await.map_err(|_| Error::Stopped)??)
     }
 
+    /// The same for a thread that may wait, which nobody else's patience depends on; the answer comes by the receiver.
+    pub(crate) fn write_blocking<T, F>(
+        &self,
+        need: Need,
+        operation: F,
+    ) -> Result<oneshot::Receiver<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let (operation, reply) = Operation::prepare(operation);
+        let message = Message::Write {
+            file: Arc::clone(&self.file),
+            need,
+            operation,
+        };
+        let sent = self.pool.writer_of(&self.file).blocking_send(message);
+        sent.map_err(|_| Error::Stopped)?;
+        Ok(reply)
+    }
+
     /// Queues an operation that nobody waits for, unless the queue is full. What becomes of it is in the log.
     pub(crate) fn write_sometime<F>(&self, operation: F)
     where
@@ -532,6 +595,23 @@ impl Database {
         Ok(outcome.await.map_err(pilvi_model::Error::internal)??)
     }
 
+    /// Like [`Database::read`] for what may take long between two looks at the clock, so that the caller's thread,
+    /// which others wait for, never runs it.
+    pub async fn read_apart<T, F>(&self, query: F) -> pilvi_model::Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let turn = self.pool.0.reads.enter(&self.file.line).await;
+        let turn = turn.map_err(|no| busy(no, "read"))?;
+        let database = self.clone();
+        let outcome = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            database.read_blocking(query)
+        });
+        Ok(outcome.await.map_err(pilvi_model::Error::internal)??)
+    }
+
     /// Runs a query on the thread of the caller. `None`: it needs more time, or there is no connection yet, or the
     /// last glances at this file took too long, be it for the disk or for what was asked.
     fn glance<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Option<Result<T>> {
@@ -548,7 +628,10 @@ impl Database {
         (!stopped).then_some(result)
     }
 
-    fn read_blocking<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    pub(crate) fn read_blocking<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
         let reader = match self
             .pool
             .0

@@ -9,32 +9,36 @@
 //!
 //! # Indexes
 //!
-//! A property is compared and sorted through one expression, its *key* (see `place`), and the path within it is
-//! literal text wherever the names allow it, because SQLite never uses an expression index for a bound path. So
-//! an index on `(type, <key of the property>, id)` serves equality, `$in`, ranges and the sort order alike; the
-//! tests show the text and the plan. The branch for arrays asks the same key, so it uses the same index. Tests of
-//! locations are the evaluator's; an index of locations only narrows where it is asked (see `backend::geo`).
+//! A property is compared and sorted through one expression, its *key* (see `place`). An index keeps the keys of one
+//! property of one type, in order, in the table `index_keys`. What of a filter an index knows is `lookup`'s: a stretch
+//! of keys that every result has. A `Way` goes along such a stretch; the whole condition is still asked of every
+//! object on it, so a way may lead past too much and never past too little. Where the condition says the key, it says
+//! what the index holds instead, and no document is opened for it. Which way is the shortest is decided where the
+//! statement is carried out (see `backend::indexes`), for SQLite knows too little about it.
+//!
+//! Tests of locations are the evaluator's; an index of locations only narrows where it is asked (see `backend::geo`).
 
 #[cfg(test)]
 pub(crate) mod agreement;
 mod condition;
 mod functions;
+mod lookup;
 mod place;
 mod sql;
 #[cfg(test)]
 mod tests;
+mod way;
 
-use pilvi_model::query::value::Reference;
-use pilvi_model::query::{
-    Condition, Direction, Field, Filter, Nearest, Path, Position, Sort, Test,
-};
+use pilvi_model::query::{Direction, Filter, Nearest, Path, Position, Sort};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 
+pub(crate) use lookup::{Lookup, any_lookups, lookups};
 use place::Place;
-pub(crate) use place::location_rectangles;
+pub(crate) use place::{Indexed, indexed, location_rectangles};
 use sql::Sql;
+pub(crate) use way::Way;
 
 /// SQL over the columns of the table `objects`, without an alias.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +53,8 @@ pub struct Compiled {
     bound: usize,
     /// Whether the condition says which rows to look at.
     names_rows: bool,
+    /// The index that leads to the rows.
+    way: Option<Way>,
 }
 
 /// A longer condition is left to the evaluator as a whole: preparing it would cost more than it saves.
@@ -82,13 +88,17 @@ pub fn compile(filter: &Filter, sort: &Sort) -> Compiled {
         values,
         bound,
         names_rows: false,
+        way: None,
     }
 }
 
 impl Compiled {
     /// Leaves only what stands behind `position` in the order, which must be the one that this was compiled with.
     #[must_use]
-    pub fn behind(self, sort: &Sort, position: &Position) -> Self {
+    pub fn behind(mut self, sort: &Sort, position: &Position) -> Self {
+        if let Some(way) = &mut self.way {
+            way.start_behind(sort, position);
+        }
         let behind = behind(sort, position);
         self.and(&behind.text, behind.values)
     }
@@ -109,11 +119,45 @@ impl Compiled {
         let named = self.and(&format!("seq IN ({rows})"), values);
         Self {
             names_rows: true,
+            way: named.way.filter(Way::leads_to_few),
             ..named
         }
     }
 
-    /// The statement that lists the documents of one page, in order. It binds a type, then the values, then how many
+    /// Looks for the rows along an index.
+    #[must_use]
+    pub(crate) fn along(self, way: Way) -> Self {
+        Self {
+            way: Some(way),
+            ..self
+        }
+    }
+
+    /// The number of the index that leads to the rows.
+    pub(crate) fn index_used(&self) -> Option<i64> {
+        self.way.as_ref().map(Way::index)
+    }
+
+    pub(crate) fn names_rows(&self) -> bool {
+        self.names_rows
+    }
+
+    /// What the statements bind first: the type, then what belongs to the way and the condition, and for a page what
+    /// belongs to the order.
+    pub(crate) fn bound_for(&self, object_type: &str) -> Vec<Value> {
+        let mut values = vec![Value::from(object_type.to_owned())];
+        values.extend(self.way.iter().flat_map(Way::values).cloned());
+        values.extend_from_slice(&self.values);
+        values
+    }
+
+    /// The statement that counts what passes. It binds what `bound_for` gives; the order must be one without values.
+    pub(crate) fn count(&self) -> String {
+        let part = format!("{} = ?", self.type_column());
+        format!("SELECT count(*) {}", self.rows(&part))
+    }
+
+    /// The statement that lists the documents of one page, in order. It binds what `bound_for` gives, then how many
     /// documents there may be and how many are passed over.
     ///
     /// The page is made of numbers first and the documents are fetched for those: whatever is sorted is copied, and
@@ -123,17 +167,44 @@ impl Compiled {
     }
 
     fn page_of(&self, part: &str) -> String {
+        let order = match &self.way {
+            None => self.order.clone(),
+            Some(way) => way.order(&self.order),
+        };
         format!(
-            "SELECT listed.doc FROM \
-             (SELECT seq FROM objects WHERE {part} AND ({}) ORDER BY {} LIMIT ? OFFSET ?) AS page \
+            "SELECT listed.doc FROM (SELECT seq {} ORDER BY {order} LIMIT ? OFFSET ?) AS page \
              CROSS JOIN objects AS listed ON listed.seq = page.seq",
-            self.condition, self.order
+            self.rows(part)
         )
     }
 
+    fn rows(&self, part: &str) -> String {
+        match &self.way {
+            None => format!("FROM objects WHERE {part} AND ({})", self.condition),
+            Some(way) => format!(
+                "FROM index_keys CROSS JOIN objects ON seq = at_row WHERE {part} AND {} AND ({})",
+                way.stretch(),
+                way.meaning(&self.condition)
+            ),
+        }
+    }
+
+    /// What the `?` of the condition stand for.
+    pub(crate) fn condition_values(&self) -> &[Value] {
+        &self.values[..self.bound]
+    }
+
+    /// What the `?` of the order stand for.
+    pub(crate) fn order_values(&self) -> &[Value] {
+        &self.values[self.bound..]
+    }
+
     /// How the type is to be named beside the condition: `+type` where its indexes would lead astray.
-    pub(crate) fn type_column(&self) -> &'static str {
-        if self.names_rows { "+type" } else { "type" }
+    fn type_column(&self) -> &'static str {
+        match self.names_rows || self.way.is_some() {
+            true => "+type",
+            false => "type",
+        }
     }
 
     /// Adds a condition of ours; nothing that came from outside may be in its text.
@@ -147,35 +218,18 @@ impl Compiled {
     }
 }
 
-/// The keys of properties by which an index on `(type, key, id)` would help, the most helpful first: what every
-/// result must pass, then what the list is sorted by.
-pub(crate) fn index_keys(filter: &Filter, sort: &Sort) -> Vec<String> {
-    let mut paths = Vec::new();
-    collect_required(filter.condition(), &mut paths);
-    paths.extend(sort.keys().first().map(|key| key.path.clone()));
-    paths.iter().filter_map(place::index_key).collect()
-}
-
-fn collect_required(condition: &Condition, paths: &mut Vec<Path>) {
-    match condition {
-        Condition::All(conditions) => conditions
-            .iter()
-            .for_each(|condition| collect_required(condition, paths)),
-        // References are found by the key of their ids.
-        Condition::Field(Field {
-            path,
-            test: Test::OneOf(values),
-            ..
-        }) if values.iter().all(|value| Reference::of(value).is_some()) => {
-            paths.push(path.member("id"));
+/// The paths of which an index would help, the most helpful first: what every result must pass, then what the list is
+/// sorted by.
+pub(crate) fn paths_to_index(filter: &Filter, sort: &Sort) -> Vec<Path> {
+    let asked = lookups(filter).into_iter().map(|lookup| lookup.path);
+    let sorted = sort.keys().first().map(|key| key.path.clone());
+    let mut paths: Vec<Path> = Vec::new();
+    for path in asked.chain(sorted) {
+        if indexed(&path).is_some() && !paths.contains(&path) {
+            paths.push(path);
         }
-        Condition::Field(Field {
-            path,
-            test: Test::OneOf(_) | Test::Compare(..),
-            ..
-        }) => paths.push(path.clone()),
-        _ => {}
     }
+    paths
 }
 
 /// The terms that a list is sorted by, before its `id`.

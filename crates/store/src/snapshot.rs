@@ -109,6 +109,16 @@ impl Store {
     /// Puts the file of one backend in the place of another's, in one step: whatever interrupts this, the other has
     /// its old file or the new one. The first has none after that.
     pub async fn replace_backend(&self, id: BackendId, with: BackendId) -> pilvi_model::Result<()> {
+        self.replace_backend_after(id, with, |_, _| Ok(())).await
+    }
+
+    /// The same, after a last look at both files, of which nobody else writes to either.
+    pub(crate) async fn replace_backend_after(
+        &self,
+        id: BackendId,
+        with: BackendId,
+        look: impl FnOnce(&Path, &Path) -> Result<()> + Send + 'static,
+    ) -> pilvi_model::Result<()> {
         let (path, from) = (self.backend_path(id), self.backend_path(with));
         let alone = from.clone();
         // Its file is whole without a log beside it, and on disk.
@@ -118,8 +128,10 @@ impl Store {
             synced.map_err(failed("wait for the disk with", &alone))
         };
         self.database_of(with).close_and(settle).await?;
+        let replaced = path.clone();
         self.database_of(id)
             .close_and(move || {
+                look(&path, &from)?;
                 // A log that stayed would be taken for that of the new file.
                 settle_alone(&path)?;
                 fs::rename(&from, &path).map_err(failed("replace", &path))?;
@@ -137,13 +149,31 @@ impl Store {
                 let synced = File::open(folder).and_then(|folder| folder.sync_all());
                 synced.map_err(failed("wait for the disk with", folder))
             })
-            .await
+            .await?;
+        self.folder.pool.followers().startle(&replaced);
+        Ok(())
     }
 
     fn database_of(&self, id: BackendId) -> Database {
         let path = self.backend_path(id);
         self.folder.pool.database(path, &backend::SCHEMA, false)
     }
+}
+
+/// Changes a file that nobody else has open; what was changed is in the file itself, and on disk, when this returns.
+pub(crate) fn alter(path: &Path, change: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    crate::query::register(&connection)?;
+    let transaction = connection.unchecked_transaction()?;
+    change(&transaction)?;
+    transaction.commit()?;
+    connection.close().map_err(|(_, error)| error)?;
+    settle_alone(path)?;
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(failed("wait for the disk with", path))
 }
 
 /// Brings everything that was written into the file itself, so that its log is empty.
@@ -310,13 +340,28 @@ fn check_stranger(path: &Path) -> Result<()> {
         steps: schema.steps.get(..found).unwrap_or(schema.steps),
     };
     migrate(&ours, path, &steps)?;
-    match found > 0 && shape_of(&connection)? == shape_of(&ours)? {
-        true => Ok(()),
-        false => Err(DomainError::bad_request(
+    if found == 0 || shape_of(&connection)? != shape_of(&ours)? {
+        return Err(DomainError::bad_request(
             "the database in the archive has other tables than those of a backend",
         )
-        .into()),
+        .into());
     }
+    forget_derived(&connection)
+}
+
+/// What stands in a file and follows from the rest of it is not taken on trust: it is made anew.
+fn forget_derived(connection: &Connection) -> Result<()> {
+    let has = |table: &str| connection.table_exists(None, table);
+    if has("schema_stamp")? {
+        connection.execute("UPDATE schema_stamp SET stamp = random()", [])?;
+    }
+    if has("indexes")? {
+        connection.execute_batch(
+            "DELETE FROM index_keys; DELETE FROM index_touched;
+             UPDATE indexes SET state = 'building', pass = NULL, filled = 0, total = 0 WHERE state = 'ready'",
+        )?;
+    }
+    Ok(())
 }
 
 /// An entry of SQLite's own table of tables: type, name, table, and the text that made it.
@@ -334,6 +379,11 @@ fn shape_of(connection: &Connection) -> Result<Vec<Entry>> {
         Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The blobs that a copy of a backend's file names as the bytes of files.
+pub fn used_blobs_in(copy: &Path) -> Result<Vec<pilvi_model::Blob>> {
+    backend::used_blobs_in(&open_still(copy)?)
 }
 
 /// The instances in a copy of `pilvi.db` that have something to be copied: those that there are, and those that were

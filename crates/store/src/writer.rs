@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, Result};
+use crate::followers::Followers;
 use crate::pool::{File, IdleReaders, Limits, Opened, Reader, WARM_MAX, WriteCounts, open_writer};
 use crate::space::{Caps, Space};
 
@@ -147,6 +148,7 @@ pub(crate) struct Thread {
     space: Arc<Space>,
     caps: Arc<Caps>,
     tally: Arc<Tally>,
+    followers: Arc<Followers>,
 }
 
 impl Thread {
@@ -156,6 +158,7 @@ impl Thread {
         space: Arc<Space>,
         caps: Arc<Caps>,
         tally: Arc<Tally>,
+        followers: Arc<Followers>,
     ) -> Self {
         Self {
             batch_max: limits.batch_max,
@@ -165,6 +168,7 @@ impl Thread {
             space,
             caps,
             tally,
+            followers,
         }
     }
 
@@ -222,6 +226,7 @@ impl Thread {
                 connection: &opened.connection,
                 file: &batch.file,
                 tally: &self.tally,
+                followers: &self.followers,
             };
             spoiled |= transaction.run(&mut waiting);
         }
@@ -373,6 +378,7 @@ struct Transaction<'a> {
     connection: &'a Connection,
     file: &'a File,
     tally: &'a Tally,
+    followers: &'a Followers,
 }
 
 impl Transaction<'_> {
@@ -388,6 +394,7 @@ impl Transaction<'_> {
             self.tally.add(done.len());
             done.into_iter()
                 .for_each(|operation| operation.finish(Ok(())));
+            self.followers.tell(&self.file.path, self.connection);
             return spoiled;
         };
         if !self.connection.is_autocommit() {
@@ -526,7 +533,8 @@ mod tests {
         let limits = Limits::default();
         let readers = Arc::new(IdleReaders::new(limits.files_max));
         let space = Arc::new(Space::new(limits.disk_reserve));
-        let mut thread = Thread::new(&limits, readers, space, Arc::default(), Arc::default());
+        let (caps, tally, followers) = (Arc::default(), Arc::default(), Arc::default());
+        let mut thread = Thread::new(&limits, readers, space, caps, tally, followers);
         let mut opened = open_writer(&file).unwrap();
         let (committing, begun) = sync_channel(0);
         let (go_on, held) = sync_channel(0);

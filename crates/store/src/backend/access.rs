@@ -53,7 +53,7 @@ impl Backend {
     }
 }
 
-/// Changes the object's own list. Its document stays as it is, so nobody is told.
+/// Changes the object's own list. Its document stays as it is, so no webhook is told.
 pub(super) fn change(
     connection: &Connection,
     author: &Author,
@@ -75,7 +75,7 @@ pub(super) fn change(
         connection
             .prepare_cached("UPDATE objects SET access = ? WHERE seq = ?")?
             .execute([access, stored.seq])?;
-        inherit::refresh(connection, &[stored.seq])?;
+        inherit::refresh(connection, author, &[stored.seq], None)?;
     }
     Ok(Written {
         object: stored.object,
@@ -236,7 +236,8 @@ pub(super) fn sweep(connection: &Connection) -> error::Result<()> {
     // Who may hear of a change stands with the change.
     connection.execute(
         "DELETE FROM audiences WHERE id <> ? \
-         AND id NOT IN (SELECT readers FROM objects UNION ALL SELECT readers FROM outbox)",
+         AND id NOT IN (SELECT readers FROM objects UNION ALL SELECT readers FROM outbox \
+                        UNION ALL SELECT readers_before FROM outbox WHERE readers_before IS NOT NULL)",
         [EVERYONE],
     )?;
     connection.execute(

@@ -699,7 +699,9 @@ async fn what_somebody_writes_is_told_to_its_readers() {
         events: None,
         object_types: None,
         sealed_headers: Vec::new(),
+        sealed_signing: None,
         payload_as: PayloadAs::Object,
+        enabled: true,
         created_at: at(0),
         updated_at: at(0),
     };

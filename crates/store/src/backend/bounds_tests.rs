@@ -105,7 +105,9 @@ async fn due_deliveries_of_large_objects_are_taken_a_few_at_a_time() {
         events: None,
         object_types: None,
         sealed_headers: Vec::new(),
+        sealed_signing: None,
         payload_as: PayloadAs::Object,
+        enabled: true,
         created_at: Timestamp::from_millis(1),
         updated_at: Timestamp::from_millis(1),
     };
@@ -157,6 +159,11 @@ async fn access_lists_that_nobody_has_any_more_go() {
         let shares = (0..100).map(|number| share(1, 1000 + round * 100 + number));
         let written = backend.write_all(shares.collect(), by(owner.clone()));
         written.await.unwrap();
+        // As they go when their time is over: whoever could read the object before stands with each.
+        let forget = backend.database.write(|connection| {
+            Ok(connection.execute("DELETE FROM outbox WHERE event = 'access'", [])?)
+        });
+        assert_eq!(forget.await.unwrap(), if round == 0 { 101 } else { 100 });
     }
     for table in [
         "SELECT count(*) FROM access_lists",

@@ -1,25 +1,27 @@
 //! The types of a backend, and what each of them allows.
 
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use pilvi_model::access::CollectionRights;
-use pilvi_model::{Asker, Error, ObjectType, Result, Timestamp};
+use pilvi_model::{Asker, Error, ObjectId, ObjectType, Result, Timestamp, WebhookId, schema};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use super::author::Author;
+use super::facts::{self, REST};
 use super::objects::timestamp;
-use super::{Backend, inherit, objects};
+use super::{Backend, constraints, indexes, inherit, objects, outbox, variants};
 use crate::error;
 
 /// Types that a backend may describe, and that a listing has: it is put together in memory.
 const TYPES_MAX: i64 = 1000;
 /// Whoever creates an object may use a new type, and a type that is only used is not among those described.
-const DESCRIBED: &str = "(rights IS NOT NULL OR doc <> '{}')";
+pub(super) const DESCRIBED: &str = "(rights IS NOT NULL OR doc <> '{}')";
 /// Objects of a type that one change of its schema may let inherit anew.
 const REVISED_MAX: usize = 50_000;
-/// Stands for all types about which nothing was said.
-const REST: &str = "*";
+/// Objects that go in one write when their type is removed.
+const REMOVED_AT_ONCE: usize = 500;
 
 /// A type as it is described.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ pub struct Collection {
     pub object_type: ObjectType,
     /// The schema as it was given, without what the server adds.
     pub schema: Map<String, Value>,
+    /// The properties that somebody used and nobody described, as a schema shows them.
+    pub inferred: Vec<Value>,
     pub rights: Arc<CollectionRights>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -40,9 +44,36 @@ pub enum SchemaChange {
     Merge,
     /// What is named takes the place of what was there. The type must exist.
     Replace,
+    /// The same, and makes the type if need be.
+    Put,
 }
 
-static OPEN: LazyLock<Arc<CollectionRights>> = LazyLock::new(|| Arc::new(CollectionRights::open()));
+/// A type as somebody brings it along.
+#[derive(Clone, Debug)]
+pub struct NewCollection {
+    pub object_type: ObjectType,
+    /// It has this id and was made then, unless it is here already or another type has the id.
+    pub id: Option<ObjectId>,
+    pub created_at: Option<Timestamp>,
+    pub schema: Map<String, Value>,
+}
+
+/// A type that is gone.
+#[derive(Clone, Debug)]
+pub struct Removed {
+    pub id: String,
+    pub object_type: ObjectType,
+    /// How many objects of the type went with it.
+    pub objects: u64,
+    /// The webhooks that now have something to deliver.
+    pub webhooks: Vec<WebhookId>,
+}
+
+/// What became of a part of a removal.
+enum Step {
+    Done(String, ObjectType),
+    More,
+}
 
 impl Backend {
     /// Fails unless the asker may list and count this type.
@@ -88,9 +119,58 @@ impl Backend {
         change: SchemaChange,
         author: Author,
     ) -> Result<(Collection, bool)> {
-        self.database
+        let described = self
+            .database
             .write(move |connection| describe(connection, &id_or_type, schema, change, &author))
-            .await
+            .await?;
+        self.work_on_indexes();
+        Ok(described)
+    }
+
+    /// Describes many types, all of them or none.
+    pub async fn import_collections(
+        &self,
+        collections: Vec<NewCollection>,
+        author: Author,
+    ) -> Result<Vec<Collection>> {
+        let put = move |connection: &Connection| {
+            let imported = collections
+                .iter()
+                .map(|new| import(connection, new, &author));
+            imported.collect()
+        };
+        let imported = self.database.write(put).await?;
+        self.work_on_indexes();
+        Ok(imported)
+    }
+
+    /// Removes a type: what was said about it, and its objects, if they are to go, too. Many objects go by and by, and
+    /// the type last, so that whatever interrupts it can be done again.
+    pub async fn remove_collection(
+        &self,
+        id_or_type: String,
+        with_objects: bool,
+        author: Author,
+    ) -> Result<Removed> {
+        let (mut objects, mut webhooks) = (0, BTreeSet::new());
+        loop {
+            let (id_or_type, author) = (id_or_type.clone(), author.clone());
+            let remove = move |connection: &Connection| {
+                remove_some(connection, &id_or_type, with_objects, &author)
+            };
+            let (step, gone, waking) = self.database.write_when_low(remove).await?;
+            objects += gone;
+            webhooks.extend(waking);
+            if let Step::Done(id, object_type) = step {
+                let webhooks = webhooks.into_iter().collect();
+                return Ok(Removed {
+                    id,
+                    object_type,
+                    objects,
+                    webhooks,
+                });
+            }
+        }
     }
 }
 
@@ -99,7 +179,8 @@ pub(super) fn rights(
     connection: &Connection,
     object_type: &ObjectType,
 ) -> error::Result<Arc<CollectionRights>> {
-    Ok(known_rights(connection, object_type)?.1)
+    let (_, facts) = facts::facts(connection, object_type)?;
+    Ok(Arc::clone(&facts.rights))
 }
 
 /// Writes down that a type is used.
@@ -111,34 +192,27 @@ pub(super) fn insert_used(
     insert(connection, object_type.as_str(), &Map::new(), None, now)
 }
 
-/// Whether the type is written down, and its rights.
-pub(super) fn known_rights(
-    connection: &Connection,
-    object_type: &ObjectType,
-) -> error::Result<(bool, Arc<CollectionRights>)> {
-    let mut statement = connection.prepare_cached(
-        "SELECT rights, (SELECT rights FROM collections WHERE type = '*') FROM collections WHERE type = ?",
-    )?;
-    let texts: Option<(Option<String>, Option<String>)> = statement
-        .query_row([object_type.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let text = match &texts {
-        Some((own, rest)) => own.clone().or_else(|| rest.clone()),
-        None => rest_text(connection)?,
-    };
-    Ok((texts.is_some(), parsed(text.as_deref())?))
-}
-
-fn rest_text(connection: &Connection) -> error::Result<Option<String>> {
+/// The rights of all types about which nothing was said; absent: they are open.
+pub(super) fn rest_text(connection: &Connection) -> error::Result<Option<String>> {
     let mut statement =
         connection.prepare_cached("SELECT rights FROM collections WHERE type = '*'")?;
     let text: Option<Option<String>> = statement.query_row([], |row| row.get(0)).optional()?;
     Ok(text.flatten())
 }
 
+/// Says what holds for all types about which nothing was said.
+pub(super) fn put_rest(
+    connection: &Connection,
+    said: &Map<String, Value>,
+    now: Timestamp,
+) -> error::Result<()> {
+    let rights = CollectionRights::open().overlaid(said)?;
+    insert(connection, REST, &Map::new(), Some(&rights), now)
+}
+
 fn parsed(text: Option<&str>) -> error::Result<Arc<CollectionRights>> {
     match text {
-        None => Ok(Arc::clone(&OPEN)),
+        None => Ok(Arc::new(CollectionRights::open())),
         Some(text) => Ok(Arc::new(CollectionRights::from_text(text)?)),
     }
 }
@@ -174,7 +248,8 @@ fn insert(
     Ok(())
 }
 
-const SELECT: &str = "SELECT type, id, doc, rights, created_at, updated_at FROM collections";
+const SELECT: &str =
+    "SELECT type, id, doc, rights, created_at, updated_at, inferred FROM collections";
 
 struct RawCollection {
     object_type: String,
@@ -183,6 +258,7 @@ struct RawCollection {
     rights: Option<String>,
     created_at: Timestamp,
     updated_at: Timestamp,
+    inferred: String,
 }
 
 fn raw(row: &Row<'_>) -> rusqlite::Result<RawCollection> {
@@ -193,6 +269,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<RawCollection> {
         rights: row.get(3)?,
         created_at: timestamp(row, 4)?,
         updated_at: timestamp(row, 5)?,
+        inferred: row.get(6)?,
     })
 }
 
@@ -201,10 +278,19 @@ fn cooked(connection: &Connection, raw: RawCollection) -> error::Result<Collecti
         Some(text) => Some(text),
         None => rest_text(connection)?,
     };
+    let schema: Map<String, Value> = serde_json::from_str(&raw.doc).map_err(Error::internal)?;
+    let mut inferred: Vec<Value> = serde_json::from_str(&raw.inferred).map_err(Error::internal)?;
+    // Who describes a property that was only used before knows better.
+    if let Some(Value::Array(described)) = schema.get("properties") {
+        let is_described =
+            |name: Option<&Value>| described.iter().any(|own| own.get("name") == name);
+        inferred.retain(|property| !is_described(property.get("name")));
+    }
     Ok(Collection {
         id: raw.id,
         object_type: raw.object_type.parse()?,
-        schema: serde_json::from_str(&raw.doc).map_err(Error::internal)?,
+        schema,
+        inferred,
         rights: parsed(rights.as_deref())?,
         created_at: raw.created_at,
         updated_at: raw.updated_at,
@@ -227,15 +313,20 @@ fn describe(
 ) -> error::Result<(Collection, bool)> {
     let before = match (find(connection, id_or_type)?, change) {
         (Some(before), _) => Some(before),
-        (None, SchemaChange::Merge) => None,
+        (None, SchemaChange::Merge | SchemaChange::Put) => None,
         (None, SchemaChange::Replace) => {
-            return Err(Error::not_found("there is no such object type").into());
+            return Err(no_such_type().into());
         }
     };
     let is_new = before.is_none();
+    let facts_before = match &before {
+        Some(before) => Some(facts::facts(connection, &before.object_type)?.1),
+        None => None,
+    };
     if let Some(before) = before {
         let said = says_rights(&schema) || own_rights(connection, &before)?;
         let merged = merged(before.schema, schema, change);
+        schema::check(&merged)?;
         let rights = CollectionRights::clone(&before.rights).overlaid(&merged)?;
         let updated_at = author
             .at
@@ -252,14 +343,106 @@ fn describe(
                 before.id,
             ])?;
         if rights.extends != before.rights.extends {
-            inherit_anew(connection, &before.object_type, &rights)?;
+            inherit_anew(connection, &before.object_type, &rights, author)?;
         }
     } else {
         make(connection, &id_or_type.parse()?, schema, author.at)?;
     }
     let after = find(connection, id_or_type)?
         .ok_or_else(|| Error::internal("a described type is not there"))?;
+    constraints::bind_anew(connection, &after.object_type)?;
+    if let Some(before) = facts_before {
+        let (_, facts) = facts::facts(connection, &after.object_type)?;
+        variants::schema_changed(connection, &after.object_type, &before, &facts)?;
+    }
+    let properties = after.schema.get("properties");
+    indexes::follow_schema(connection, &after.object_type, properties, author.at)?;
+    outbox::append_schema(connection, after.object_type.as_str(), author)?;
     Ok((after, is_new))
+}
+
+fn no_such_type() -> Error {
+    Error::not_found("there is no such object type")
+}
+
+fn import(
+    connection: &Connection,
+    new: &NewCollection,
+    author: &Author,
+) -> error::Result<Collection> {
+    let name = new.object_type.as_str();
+    let put = SchemaChange::Put;
+    let (made, is_new) = describe(connection, name, new.schema.clone(), put, author)?;
+    if !is_new {
+        return Ok(made);
+    }
+    let id = new.id.map(|id| id.to_string());
+    let created_at = new.created_at.filter(|at| *at < made.created_at);
+    connection
+        .prepare_cached(
+            "UPDATE OR IGNORE collections SET id = coalesce(?, id), created_at = coalesce(?, created_at) \
+             WHERE type = ?",
+        )?
+        .execute(params![id, created_at.map(Timestamp::to_millis_text), name])?;
+    let found = find(connection, name)?;
+    found.ok_or_else(|| Error::internal("an imported type is not there").into())
+}
+
+/// Removes the type, or some of its objects when they are many. Says how many, and which webhooks that concerns.
+fn remove_some(
+    connection: &Connection,
+    id_or_type: &str,
+    with_objects: bool,
+    author: &Author,
+) -> error::Result<(Step, u64, Vec<WebhookId>)> {
+    let found = find(connection, id_or_type)?;
+    // Nobody need have used a built-in type for it to be there.
+    let named: Option<ObjectType> = match &found {
+        Some(found) => Some(found.object_type.clone()),
+        None => id_or_type.parse().ok(),
+    };
+    if let Some(object_type) = named
+        && !object_type.as_str().starts_with("objects.")
+    {
+        return Err(Error::conflict(format!(
+            "`{object_type}` is a built-in type, which every backend has; change what is said about it instead"
+        ))
+        .into());
+    }
+    let Collection {
+        id, object_type, ..
+    } = found.ok_or_else(no_such_type)?;
+    let mut statement =
+        connection.prepare_cached("SELECT id FROM objects WHERE type = ? ORDER BY id LIMIT ?")?;
+    let rows = statement.query_map(params![object_type.as_str(), REMOVED_AT_ONCE], |row| {
+        row.get(0)
+    })?;
+    let some: Vec<String> = rows.collect::<Result<_, _>>()?;
+    if !some.is_empty() && !with_objects {
+        return Err(Error::conflict(format!(
+            "there are objects of the type {object_type}; delete them first, or delete them with their type by \
+             `?objects=true`"
+        ))
+        .into());
+    }
+    let (mut gone, mut webhooks) = (0, Vec::new());
+    for id in &some {
+        // One may have gone with another.
+        if let Some(stored) = objects::find(connection, &object_type, id.parse()?)? {
+            webhooks.extend(objects::delete_stored(connection, author, stored)?.webhooks);
+            gone += 1;
+        }
+    }
+    if some.len() == REMOVED_AT_ONCE {
+        return Ok((Step::More, gone, webhooks));
+    }
+    constraints::unbind(connection, &object_type)?;
+    indexes::follow_schema(connection, &object_type, None, author.at)?;
+    connection
+        .prepare_cached("DELETE FROM collections WHERE type = ?")?
+        .execute([object_type.as_str()])?;
+    outbox::append_schema(connection, object_type.as_str(), author)?;
+    Ok((Step::Done(id, object_type), gone, webhooks))
 }
 
 fn make(
@@ -278,6 +461,7 @@ fn make(
     let rights = CollectionRights::clone(&rest).overlaid(&schema)?;
     let keeps = says_rights(&schema) || !rights.extends.is_empty();
     let schema = merged(Map::new(), schema, SchemaChange::Merge);
+    schema::check(&schema)?;
     insert(
         connection,
         object_type.as_str(),
@@ -317,7 +501,7 @@ fn merged(
                 for item in added {
                     let same = |kept: &&mut Value| kept.get("name") == item.get("name");
                     match kept.iter_mut().find(same) {
-                        Some(kept) => *kept = item,
+                        Some(kept) => take_place(kept, item),
                         None => kept.push(item),
                     }
                 }
@@ -333,11 +517,23 @@ fn merged(
     before
 }
 
+/// An entry that comes without an id is still the one that it replaces.
+fn take_place(kept: &mut Value, mut item: Value) {
+    let id = kept.get("id").filter(|id| !id.is_null());
+    if let (Some(id), Value::Object(members)) = (id, &mut item)
+        && members.get("id").is_none_or(Value::is_null)
+    {
+        members.insert("id".to_owned(), id.clone());
+    }
+    *kept = item;
+}
+
 /// After a type's schema says differently by which references its objects inherit.
 fn inherit_anew(
     connection: &Connection,
     object_type: &ObjectType,
     rights: &CollectionRights,
+    author: &Author,
 ) -> error::Result<()> {
     let mut statement =
         connection.prepare_cached("SELECT seq, id FROM objects WHERE type = ? LIMIT ?")?;
@@ -360,5 +556,5 @@ fn inherit_anew(
             changed.push(seq);
         }
     }
-    inherit::refresh(connection, &changed)
+    inherit::refresh(connection, author, &changed, None)
 }

@@ -5,15 +5,19 @@ use std::time::Duration;
 use pilvi_model::query::Page;
 use pilvi_model::{BackendId, Object, ObjectId, Readers, Result, Timestamp, WebhookId};
 use rusqlite::types::Type;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Backend;
+use super::author::Author;
 use super::outbox::{Change, millis};
 use super::webhooks::parsed;
 use crate::error;
 
-/// Settled deliveries that a webhook's log keeps.
+/// Delivered and failed deliveries that a webhook's log keeps, each.
 const LOG_MAX: u32 = 1000;
+/// How long what a failed delivery had to say is kept, and how many bytes of it a backend keeps in all.
+const DEAD_KEPT_MILLIS: i64 = 30 * 24 * 60 * 60 * 1000;
+const DEAD_BYTES_MAX: i64 = 64 << 20;
 /// Documents that are taken out to be delivered, all together; a large one comes alone.
 const DUE_MAX_BYTES: usize = 4 << 20;
 
@@ -27,6 +31,12 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Delivered, Self::Failed];
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -49,6 +59,12 @@ pub struct Delivery {
     /// The HTTP status of the last answer.
     pub status: Option<u16>,
     pub error: Option<String>,
+    /// The beginning of the last answer's body.
+    pub answer: Option<String>,
+    /// How long the last attempt took.
+    pub took: Option<Duration>,
+    /// The request that changed the object; deliveries of before this was kept have none.
+    pub request: Option<String>,
     pub created_at: Timestamp,
     pub attempted_at: Option<Timestamp>,
     pub next_at: Option<Timestamp>,
@@ -71,6 +87,8 @@ pub struct DueDelivery {
     pub object_id: ObjectId,
     /// Attempts made before this one.
     pub attempts: u32,
+    /// Of these, the ones since the delivery was made or replayed: what the wait for the next depends on.
+    pub attempts_in_turn: u32,
     pub request: String,
     pub user: Option<String>,
     /// The object as it stood after the change; for a delete, as it last was.
@@ -89,12 +107,43 @@ fn delivery_id(webhook: WebhookId, outbox: u64) -> String {
     format!("{webhook}-{outbox}")
 }
 
+/// What a delivery says, while it is kept.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    pub request: String,
+    pub user: Option<String>,
+    pub document: String,
+    pub readers: Readers,
+}
+
+/// What became of the wish to send something again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// It will be tried at once.
+    Queued,
+    /// What it had to say is not kept any more.
+    Forgotten,
+    /// There is no such delivery.
+    Missing,
+}
+
+/// How many deliveries were sent again, and how many that failed are left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    pub queued: u64,
+    /// Those that can be sent again by another call.
+    pub left: u64,
+}
+
 /// How an attempt ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub delivery: DueDelivery,
     pub at: Timestamp,
+    pub took: Duration,
     pub status: Option<u16>,
+    /// The beginning of the answer's body.
+    pub answer: Option<String>,
     /// What went wrong; `None` when it was delivered.
     pub error: Option<String>,
     /// When to try again; with an error and no time the delivery is given up.
@@ -114,11 +163,17 @@ impl Backend {
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(
                     "SELECT deliveries.outbox, deliveries.event, deliveries.type, deliveries.object, \
-                            deliveries.attempts, \
-                            outbox.request, outbox.user, outbox.doc, audiences.subjects \
-                     FROM deliveries JOIN outbox ON outbox.seq = deliveries.outbox \
-                     JOIN audiences ON audiences.id = outbox.readers \
+                            deliveries.attempts, deliveries.attempts - deliveries.attempts_before, \
+                            coalesce(dead_letters.request, outbox.request), \
+                            coalesce(dead_letters.user, outbox.user), \
+                            coalesce(dead_letters.doc, outbox.doc) AS document, \
+                            coalesce(dead_letters.readers, audiences.subjects) \
+                     FROM deliveries LEFT JOIN outbox ON outbox.seq = deliveries.outbox \
+                     LEFT JOIN audiences ON audiences.id = outbox.readers \
+                     LEFT JOIN dead_letters ON dead_letters.webhook = deliveries.webhook \
+                         AND dead_letters.outbox = deliveries.outbox \
                      WHERE deliveries.webhook = ? AND deliveries.state = 'pending' AND deliveries.next_at <= ? \
+                         AND document IS NOT NULL \
                      ORDER BY deliveries.next_at, deliveries.outbox LIMIT ?",
                 )?;
                 let rows = statement.query_map(params![webhook.to_string(), millis(now), limit], |row| {
@@ -129,10 +184,11 @@ impl Backend {
                         object_type: row.get(2)?,
                         object_id: parsed(row, 3)?,
                         attempts: row.get(4)?,
-                        request: row.get(5)?,
-                        user: row.get(6)?,
-                        document: row.get(7)?,
-                        readers: readers(row, 8)?,
+                        attempts_in_turn: row.get(5)?,
+                        request: row.get(6)?,
+                        user: row.get(7)?,
+                        document: row.get(8)?,
+                        readers: readers(row, 9)?,
                     })
                 })?;
                 let (mut due, mut bytes) = (Vec::new(), 0);
@@ -166,26 +222,127 @@ impl Backend {
     pub async fn settle_deliveries(&self, outcomes: Vec<Outcome>) -> Result<()> {
         self.database
             .write_when_low(move |connection| {
-                outcomes
-                    .iter()
-                    .try_for_each(|outcome| settle(connection, outcome))
+                let mut last_failure = None;
+                for outcome in &outcomes {
+                    if settle(connection, outcome)? == DeliveryState::Failed {
+                        last_failure = last_failure.max(Some(outcome.at));
+                    }
+                }
+                match last_failure {
+                    Some(at) => prune_letters(connection, at),
+                    None => Ok(()),
+                }
             })
             .await
     }
 
-    /// The log of a webhook, newest first.
-    pub async fn list_deliveries(&self, webhook: WebhookId, page: Page) -> Result<Vec<Delivery>> {
+    /// The log of a webhook, newest first: all of it, or what is in one state.
+    pub async fn list_deliveries(
+        &self,
+        webhook: WebhookId,
+        state: Option<DeliveryState>,
+        page: Page,
+    ) -> Result<Vec<Delivery>> {
         self.database
             .read(move |connection| {
-                let mut statement = connection.prepare_cached(
-                    "SELECT outbox, event, type, object, state, attempts, status, error, created_at, attempted_at, \
-                            next_at \
-                     FROM deliveries WHERE webhook = ? ORDER BY outbox DESC LIMIT ? OFFSET ?",
-                )?;
-                let rows = statement.query_map(params![webhook.to_string(), page.limit, page.offset], |row| {
-                    from_row(webhook, row)
-                })?;
+                // Each state has an index of its own, which only its name as a literal chooses.
+                let only = match state {
+                    None => "",
+                    Some(DeliveryState::Pending) => "AND state = 'pending'",
+                    Some(DeliveryState::Delivered) => "AND state = 'delivered'",
+                    Some(DeliveryState::Failed) => "AND state = 'failed'",
+                };
+                let mut statement = connection.prepare_cached(&format!(
+                    "SELECT {LOG_COLUMNS} FROM deliveries WHERE webhook = ? {only} \
+                     ORDER BY outbox DESC LIMIT ? OFFSET ?"
+                ))?;
+                let bounds = params![webhook.to_string(), page.limit, page.offset];
+                let rows = statement.query_map(bounds, |row| from_row(webhook, row))?;
                 Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
+    /// One delivery, with what it says where that is still kept.
+    pub async fn find_delivery(
+        &self,
+        webhook: WebhookId,
+        outbox: u64,
+    ) -> Result<Option<(Delivery, Option<Letter>)>> {
+        self.database
+            .read(move |connection| {
+                let key = params![webhook.to_string(), outbox];
+                let delivery = connection
+                    .prepare_cached(&format!(
+                        "SELECT {LOG_COLUMNS} FROM deliveries WHERE webhook = ? AND outbox = ?"
+                    ))?
+                    .query_row(key, |row| from_row(webhook, row))
+                    .optional()?;
+                match delivery {
+                    Some(delivery) => Ok(Some((delivery, letter(connection, webhook, outbox)?))),
+                    None => Ok(None),
+                }
+            })
+            .await
+    }
+
+    /// Has a delivery tried again at once, whatever became of it, with the same id. The attempts count on, but the
+    /// waits between them begin anew.
+    pub async fn replay_delivery(
+        &self,
+        webhook: WebhookId,
+        outbox: u64,
+        now: Timestamp,
+    ) -> Result<Replay> {
+        self.database
+            .write(move |connection| {
+                if letter(connection, webhook, outbox)?.is_some()
+                    && replay(connection, webhook, outbox, now)?
+                {
+                    return Ok(Replay::Queued);
+                }
+                let is_there: bool = connection
+                    .prepare_cached(
+                        "SELECT EXISTS (SELECT 1 FROM deliveries WHERE webhook = ? AND outbox = ?)",
+                    )?
+                    .query_row(params![webhook.to_string(), outbox], |row| row.get(0))?;
+                Ok(match is_there {
+                    true => Replay::Forgotten,
+                    false => Replay::Missing,
+                })
+            })
+            .await
+    }
+
+    /// The same for those that failed, oldest first, `limit` at most.
+    pub async fn replay_failed(
+        &self,
+        webhook: WebhookId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Replayed> {
+        self.database
+            .write_when_low(move |connection| {
+                let failed: Vec<u64> = connection
+                    .prepare_cached(
+                        "SELECT deliveries.outbox FROM deliveries \
+                         LEFT JOIN outbox ON outbox.seq = deliveries.outbox \
+                         LEFT JOIN dead_letters ON dead_letters.webhook = deliveries.webhook \
+                             AND dead_letters.outbox = deliveries.outbox \
+                         WHERE deliveries.webhook = ? AND deliveries.state = 'failed' \
+                             AND (outbox.doc IS NOT NULL OR dead_letters.doc IS NOT NULL) \
+                         ORDER BY deliveries.outbox",
+                    )?
+                    .query_map([webhook.to_string()], |row| row.get(0))?
+                    .collect::<Result<_, _>>()?;
+                let taken = failed.len().min(limit as usize);
+                for outbox in &failed[..taken] {
+                    replay(connection, webhook, *outbox, now)?;
+                }
+                Ok(Replayed {
+                    queued: taken as u64,
+                    left: (failed.len() - taken) as u64,
+                })
             })
             .await
     }
@@ -196,7 +353,7 @@ impl Backend {
         self.database
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(
-                    "SELECT id FROM webhooks WHERE EXISTS \
+                    "SELECT id FROM webhooks WHERE enabled AND EXISTS \
                          (SELECT 1 FROM deliveries \
                           WHERE deliveries.webhook = webhooks.id AND deliveries.state = 'pending')",
                 )?;
@@ -214,12 +371,12 @@ pub(super) fn insert(
     outbox: i64,
     change: Change,
     object: &Object,
-    now: Timestamp,
+    author: &Author,
 ) -> error::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO deliveries (webhook, outbox, event, type, object, state, created_at, next_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, \
+            "INSERT INTO deliveries (webhook, outbox, event, type, object, request, state, created_at, next_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?7, 'pending', ?6, \
                      max(?6, coalesce((SELECT max(next_at) FROM deliveries \
                                        WHERE webhook = ?1 AND type = ?4 AND object = ?5 AND state = 'pending'), 0)))",
         )?
@@ -229,39 +386,142 @@ pub(super) fn insert(
             change.as_str(),
             object.object_type.as_str(),
             object.id.to_string(),
-            millis(now),
+            millis(author.at),
+            author.request.as_str(),
         ])?;
     Ok(())
 }
 
-/// Gives up what is still pending for outbox rows that are about to go.
-pub(super) fn give_up(connection: &Connection, last_outbox: i64) -> error::Result<()> {
-    connection
+/// Gives up what is still pending for outbox rows that are about to go, and keeps what they had to say. What was
+/// given up before and is tried again has its letter already, and goes on.
+pub(super) fn give_up(
+    connection: &Connection,
+    last_outbox: i64,
+    now: Timestamp,
+) -> error::Result<()> {
+    let given_up = connection
         .prepare_cached(
             "UPDATE deliveries SET state = 'failed', next_at = NULL, \
                     error = 'given up: the change is older than the outbox keeps' \
-             WHERE state = 'pending' AND outbox <= ?",
+             WHERE state = 'pending' AND outbox <= ?1 \
+                 AND NOT EXISTS (SELECT 1 FROM dead_letters \
+                                 WHERE dead_letters.webhook = deliveries.webhook \
+                                     AND dead_letters.outbox = deliveries.outbox)",
         )?
         .execute([last_outbox])?;
+    if given_up > 0 {
+        connection
+            .prepare_cached(
+                "INSERT OR IGNORE INTO dead_letters (webhook, outbox, at, request, user, doc, readers, bytes) \
+                 SELECT deliveries.webhook, deliveries.outbox, ?2, outbox.request, outbox.user, outbox.doc, \
+                        audiences.subjects, length(CAST(outbox.doc AS BLOB)) \
+                 FROM outbox JOIN audiences ON audiences.id = outbox.readers \
+                 CROSS JOIN webhooks \
+                 CROSS JOIN deliveries ON deliveries.webhook = webhooks.id AND deliveries.outbox = outbox.seq \
+                 WHERE outbox.seq <= ?1 AND deliveries.state = 'failed'",
+            )?
+            .execute(params![last_outbox, millis(now)])?;
+    }
     Ok(())
 }
 
-/// Keeps each webhook's log within its bound.
-pub(super) fn prune(connection: &Connection) -> error::Result<()> {
+/// Keeps each webhook's log within its bound, and the letters that failed within theirs.
+pub(super) fn prune(connection: &Connection, now: Timestamp) -> error::Result<()> {
+    for state in ["delivered", "failed"] {
+        connection
+            .prepare_cached(&format!(
+                "DELETE FROM deliveries WHERE state = '{state}' AND (webhook, outbox) IN ( \
+                     SELECT old.webhook, old.outbox FROM webhooks JOIN deliveries AS old ON old.webhook = webhooks.id \
+                     WHERE old.state = '{state}' AND old.outbox <= ( \
+                         SELECT outbox FROM deliveries AS kept \
+                         WHERE kept.webhook = webhooks.id AND kept.state = '{state}' \
+                         ORDER BY kept.outbox DESC LIMIT 1 OFFSET ?))",
+            ))?
+            .execute([LOG_MAX])?;
+    }
+    prune_letters(connection, now)
+}
+
+/// Forgets letters that are too old, and the oldest where there are too many bytes of them. Which of them are being
+/// tried again makes no difference, or who tries again for ever would fill the disk.
+fn prune_letters(connection: &Connection, now: Timestamp) -> error::Result<()> {
+    let last: Option<i64> = connection
+        .prepare_cached(
+            "SELECT max(id) FROM (SELECT id, at, sum(bytes) OVER (ORDER BY id DESC) AS so_far FROM dead_letters) \
+             WHERE at < ?1 OR so_far > ?2",
+        )?
+        .query_row(
+            params![millis(now) - DEAD_KEPT_MILLIS, DEAD_BYTES_MAX],
+            |row| row.get(0),
+        )?;
+    let Some(last) = last else { return Ok(()) };
     connection
         .prepare_cached(
-            "DELETE FROM deliveries WHERE state <> 'pending' AND (webhook, outbox) IN ( \
-                 SELECT old.webhook, old.outbox FROM webhooks JOIN deliveries AS old ON old.webhook = webhooks.id \
-                 WHERE old.state <> 'pending' AND old.outbox <= ( \
-                     SELECT outbox FROM deliveries AS kept \
-                     WHERE kept.webhook = webhooks.id AND kept.state <> 'pending' \
-                     ORDER BY kept.outbox DESC LIMIT 1 OFFSET ?))",
+            "UPDATE deliveries SET state = 'failed', next_at = NULL, error = 'given up: too much has failed since' \
+             WHERE state = 'pending' AND NOT EXISTS (SELECT 1 FROM outbox WHERE seq = deliveries.outbox) \
+                 AND (webhook, outbox) IN (SELECT webhook, outbox FROM dead_letters WHERE id <= ?)",
         )?
-        .execute([LOG_MAX])?;
+        .execute([last])?;
+    connection
+        .prepare_cached("DELETE FROM dead_letters WHERE id <= ?")?
+        .execute([last])?;
     Ok(())
 }
 
-fn settle(connection: &Connection, outcome: &Outcome) -> error::Result<()> {
+/// Has a delivery tried again, ahead of what waits in its lane, which is younger. Says whether there is one.
+fn replay(
+    connection: &Connection,
+    webhook: WebhookId,
+    outbox: u64,
+    now: Timestamp,
+) -> error::Result<bool> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE deliveries SET state = 'pending', attempts_before = attempts, \
+                    next_at = min(?3, coalesce((SELECT min(lane.next_at) FROM deliveries AS lane \
+                                                WHERE lane.webhook = ?1 AND lane.state = 'pending' \
+                                                    AND lane.type = deliveries.type \
+                                                    AND lane.object = deliveries.object), ?3)) \
+             WHERE webhook = ?1 AND outbox = ?2",
+        )?
+        .execute(params![webhook.to_string(), outbox, millis(now)])?;
+    Ok(changed > 0)
+}
+
+fn letter(
+    connection: &Connection,
+    webhook: WebhookId,
+    outbox: u64,
+) -> error::Result<Option<Letter>> {
+    let from_row = |row: &Row<'_>| {
+        Ok(Letter {
+            request: row.get(0)?,
+            user: row.get(1)?,
+            document: row.get(2)?,
+            readers: readers(row, 3)?,
+        })
+    };
+    let kept = connection
+        .prepare_cached(
+            "SELECT request, user, doc, readers FROM dead_letters WHERE webhook = ? AND outbox = ?",
+        )?
+        .query_row(params![webhook.to_string(), outbox], from_row)
+        .optional()?;
+    if kept.is_some() {
+        return Ok(kept);
+    }
+    let told = connection
+        .prepare_cached(
+            "SELECT outbox.request, outbox.user, outbox.doc, audiences.subjects \
+             FROM outbox JOIN audiences ON audiences.id = outbox.readers WHERE outbox.seq = ?",
+        )?
+        .query_row([outbox], from_row)
+        .optional()?;
+    Ok(told)
+}
+
+/// Writes down how an attempt ended; returns the state of the delivery after it.
+fn settle(connection: &Connection, outcome: &Outcome) -> error::Result<DeliveryState> {
     let delivery = &outcome.delivery;
     let state = match (&outcome.error, outcome.retry_in) {
         (None, _) => DeliveryState::Delivered,
@@ -272,9 +532,11 @@ fn settle(connection: &Connection, outcome: &Outcome) -> error::Result<()> {
         .retry_in
         .filter(|_| state == DeliveryState::Pending)
         .map(|wait| millis(outcome.at.plus(wait)));
-    connection
+    let webhook = delivery.webhook.to_string();
+    let settled = connection
         .prepare_cached(
-            "UPDATE deliveries SET state = ?, attempts = ?, status = ?, error = ?, attempted_at = ?, next_at = ? \
+            "UPDATE deliveries SET state = ?, attempts = ?, status = ?, error = ?, attempted_at = ?, next_at = ?, \
+                    answer = ?, took = ? \
              WHERE webhook = ? AND outbox = ? AND state = 'pending'",
         )?
         .execute(params![
@@ -284,24 +546,53 @@ fn settle(connection: &Connection, outcome: &Outcome) -> error::Result<()> {
             outcome.error,
             millis(outcome.at),
             next_at,
-            delivery.webhook.to_string(),
+            outcome.answer,
+            u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
+            webhook,
             delivery.outbox,
         ])?;
-    if let Some(next_at) = next_at {
-        connection
+    if settled == 0 {
+        // The webhook is gone, or the outbox gave the delivery up meanwhile.
+        return Ok(state);
+    }
+    match state {
+        DeliveryState::Pending => connection
             .prepare_cached(
                 "UPDATE deliveries SET next_at = max(next_at, ?) \
                  WHERE webhook = ? AND type = ? AND object = ? AND state = 'pending'",
             )?
             .execute(params![
                 next_at,
-                delivery.webhook.to_string(),
+                webhook,
                 delivery.object_type,
                 delivery.object_id.to_string(),
-            ])?;
-    }
-    Ok(())
+            ])?,
+        DeliveryState::Failed => connection
+            .prepare_cached(
+                "INSERT OR IGNORE INTO dead_letters (webhook, outbox, at, request, user, doc, readers, bytes) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                webhook,
+                delivery.outbox,
+                millis(outcome.at),
+                delivery.request,
+                delivery.user,
+                delivery.document,
+                delivery.readers.to_text(),
+                delivery.document.len(),
+            ])?,
+        // Only what was replayed has one.
+        DeliveryState::Delivered if delivery.attempts > delivery.attempts_in_turn => connection
+            .prepare_cached("DELETE FROM dead_letters WHERE webhook = ? AND outbox = ?")?
+            .execute(params![webhook, delivery.outbox])?,
+        DeliveryState::Delivered => 0,
+    };
+    Ok(state)
 }
+
+const LOG_COLUMNS: &str = "outbox, event, type, object, state, attempts, status, error, created_at, attempted_at, \
+     next_at, answer, took, request";
 
 fn from_row(webhook: WebhookId, row: &Row<'_>) -> rusqlite::Result<Delivery> {
     let state: String = row.get(4)?;
@@ -311,14 +602,13 @@ fn from_row(webhook: WebhookId, row: &Row<'_>) -> rusqlite::Result<Delivery> {
         event: change(row, 1)?,
         object_type: row.get(2)?,
         object_id: parsed(row, 3)?,
-        state: match state.as_str() {
-            "pending" => DeliveryState::Pending,
-            "delivered" => DeliveryState::Delivered,
-            _ => DeliveryState::Failed,
-        },
+        state: DeliveryState::from_name(&state).unwrap_or(DeliveryState::Failed),
         attempts: row.get(5)?,
         status: row.get(6)?,
         error: row.get(7)?,
+        answer: row.get(11)?,
+        took: row.get::<_, Option<u64>>(12)?.map(Duration::from_millis),
+        request: row.get(13)?,
         created_at: moment(row, 8)?.unwrap_or(Timestamp::from_millis(0)),
         attempted_at: moment(row, 9)?,
         next_at: moment(row, 10)?,

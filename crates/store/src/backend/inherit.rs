@@ -7,10 +7,11 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use pilvi_model::access::CollectionRights;
-use pilvi_model::{Error, Object, Readers};
+use pilvi_model::{Error, Object, ObjectType, Readers};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::access;
+use super::author::Author;
+use super::{access, files, outbox};
 use crate::error::Result;
 
 /// Objects whose readers one write may settle, so that it ends within seconds.
@@ -23,11 +24,19 @@ const READERS_MAX: usize = 10_000;
 /// Subjects that the audiences have together that one write settles; they are put together in memory.
 const SETTLED_MAX: usize = 500_000;
 
+/// Objects of which the outbox tells one by one when a single write gave them other readers, and their bytes.
+const TOLD_MAX: usize = 100;
+const TOLD_BYTES_MAX: usize = 1 << 20;
+
 /// `objectType` and `id` of an object that is inherited from.
 type Parent = (String, String);
 
 /// From whom an object with this document inherits.
 pub(super) fn parents_of(rights: &CollectionRights, object: &Object) -> Result<Vec<Parent>> {
+    // A file inherits from the object that it is attached to, whatever its type's schema says.
+    if object.object_type == ObjectType::files() {
+        return Ok(files::owner_in(&object.to_json()?).into_iter().collect());
+    }
     if rights.extends.is_empty() {
         return Ok(Vec::new());
     }
@@ -81,7 +90,12 @@ pub(super) fn parents(connection: &Connection, child: i64) -> Result<Vec<(i64, i
 }
 
 /// After an object was deleted: nothing inherits from it any more, and it from nothing.
-pub(super) fn detach(connection: &Connection, seq: i64, object: &Object) -> Result<()> {
+pub(super) fn detach(
+    connection: &Connection,
+    author: &Author,
+    seq: i64,
+    object: &Object,
+) -> Result<()> {
     forget_parents(connection, seq)?;
     let parent = [object.object_type.as_str(), &object.id.to_string()];
     let children: Vec<i64> = connection
@@ -94,7 +108,7 @@ pub(super) fn detach(connection: &Connection, seq: i64, object: &Object) -> Resu
     connection
         .prepare_cached("DELETE FROM inherits WHERE parent_type = ? AND parent_id = ?")?
         .execute(parent)?;
-    refresh(connection, &children)
+    refresh(connection, author, &children, None)
 }
 
 /// Whether others inherit from this object. They may refer to an object that does not exist yet.
@@ -113,12 +127,69 @@ fn forget_parents(connection: &Connection, child: i64) -> Result<()> {
     Ok(())
 }
 
-/// Settles the readers of these objects and of all that inherit from them. Their own lists must be with them.
-pub(super) fn refresh(connection: &Connection, roots: &[i64]) -> Result<()> {
+/// Settles the readers of these objects and of all that inherit from them, and tells of those that have others now,
+/// except of the one that the caller tells of. Their own lists must be with them.
+pub(super) fn refresh(
+    connection: &Connection,
+    author: &Author,
+    roots: &[i64],
+    except: Option<i64>,
+) -> Result<()> {
     let mut family = Family::gather(connection, roots)?;
     family.spread()?;
-    family.write(connection)?;
+    let mut moved = family.write(connection)?;
+    moved.retain(|moved| Some(moved.seq) != except);
+    tell(connection, author, &moved)?;
     access::sweep(connection)
+}
+
+/// An object whose readers changed.
+struct Moved {
+    seq: i64,
+    before: i64,
+    after: i64,
+}
+
+/// Writes into the outbox whose readers changed: of each object, or of whole types when there are many.
+fn tell(connection: &Connection, author: &Author, moved: &[Moved]) -> Result<()> {
+    let mut told = 0;
+    if moved.len() <= TOLD_MAX {
+        let mut find =
+            connection.prepare_cached("SELECT type, id, doc FROM objects WHERE seq = ?")?;
+        let mut bytes = 0;
+        for moved in moved {
+            let (object_type, id, document): (String, String, String) = find
+                .query_row([moved.seq], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })?;
+            bytes += document.len();
+            if bytes > TOLD_BYTES_MAX && told > 0 {
+                break;
+            }
+            let object = outbox::Moved {
+                object_type: &object_type,
+                id: &id,
+                document: &document,
+                readers: moved.after,
+                readers_before: moved.before,
+            };
+            outbox::append_access(connection, &object, author)?;
+            told += 1;
+        }
+    }
+    let untold: Vec<i64> = moved[told..].iter().map(|moved| moved.seq).collect();
+    if untold.is_empty() {
+        return Ok(());
+    }
+    let untold = serde_json::Value::from(untold).to_string();
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT type FROM objects WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY type",
+    )?;
+    let types = statement.query_map([untold], |row| row.get::<_, String>(0))?;
+    for object_type in types.collect::<Result<Vec<_>, _>>()? {
+        outbox::append_resync(connection, &object_type, author)?;
+    }
+    Ok(())
 }
 
 /// Some objects together with all that inherit from them.
@@ -241,7 +312,9 @@ impl Family {
         Ok(())
     }
 
-    fn write(&self, connection: &Connection) -> Result<()> {
+    /// Writes down who may read what, and says where that is new.
+    fn write(&self, connection: &Connection) -> Result<Vec<Moved>> {
+        let mut moved = Vec::new();
         let mut ids: HashMap<usize, i64> = HashMap::new();
         let mut update =
             connection.prepare_cached("UPDATE objects SET readers = ? WHERE seq = ?")?;
@@ -256,9 +329,14 @@ impl Family {
             };
             if id != member.before {
                 update.execute([id, member.seq])?;
+                moved.push(Moved {
+                    seq: member.seq,
+                    before: member.before,
+                    after: id,
+                });
             }
         }
-        Ok(())
+        Ok(moved)
     }
 }
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 
 use super::author::Author;
 use super::objects::{Part, Stored};
-use super::{Backend, access, collections, objects};
+use super::{Backend, access, collections, objects, outbox};
 use crate::error::Result as StoreResult;
 use crate::query::Compiled;
 
@@ -35,6 +35,7 @@ impl Backend {
                 require(connection, &author.asker, Act::Add, group)?;
                 let stored = objects::get(connection, &ObjectType::users(), user)?;
                 insert(connection, group, user)?;
+                outbox::append_members(connection, group, user, &author)?;
                 let readable = access::may_read(connection, stored.readers, &author.asker)?;
                 Ok(readable.then_some(stored.object))
             })
@@ -83,7 +84,7 @@ impl Backend {
                         "the user {user} is no member of the usergroup {group}"
                     ))
                     .into()),
-                    _ => Ok(()),
+                    _ => outbox::append_members(connection, group, user, &author),
                 }
             })
             .await

@@ -11,14 +11,25 @@ mod access_agreement;
 #[cfg(test)]
 mod access_tests;
 mod author;
+mod blobs;
 #[cfg(test)]
 mod bounds_tests;
 mod collections;
+mod constraints;
 mod deliveries;
+mod facts;
+#[cfg(test)]
+mod feed_tests;
+mod file_links;
+mod files;
+#[cfg(test)]
+mod files_tests;
 pub(crate) mod geo;
 mod idempotency;
-mod indexes;
+pub(crate) mod indexes;
+mod inferred;
 mod inherit;
+mod live;
 mod lookup;
 mod members;
 mod mutation;
@@ -26,11 +37,17 @@ mod objects;
 mod outbox;
 #[cfg(test)]
 mod people_tests;
+#[cfg(test)]
+mod schema_tests;
 mod sealed;
+mod search;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod transfer;
+mod used_blobs;
 mod users;
+mod variants;
 mod visible;
 mod vouchers;
 mod webhooks;
@@ -38,19 +55,31 @@ mod webhooks;
 use pilvi_model::BackendId;
 
 pub use author::Author;
-pub use collections::{Collection, SchemaChange};
-pub use deliveries::{Delivery, DeliveryState, DueDelivery, Outcome};
+pub use blobs::BlobEra;
+pub use collections::{Collection, NewCollection, Removed, SchemaChange};
+pub use deliveries::{Delivery, DeliveryState, DueDelivery, Letter, Outcome, Replay, Replayed};
+pub use files::{NewFile, Upload, WholeFile};
 pub use idempotency::{Once, OnceKey};
+pub use indexes::{AUTOMATIC_MAX, INDEXES_MAX, IndexInfo, IndexOrigin, IndexState, SlowQuery};
+pub use live::Snapshot;
 pub use lookup::Target;
 pub use mutation::{Mutation, Written};
-pub use outbox::Change;
-pub use sealed::ResealedHeaders;
+pub use outbox::{Change, FeedEvent, FeedRow, Page as FeedPage, Position};
+pub use sealed::{ResealedHeaders, ResealedSigning};
+pub use search::{Indexed, KnownWords, Making, Prospect};
 pub use sessions::{Member, Presented, Refresh, Renewal, SessionKind, SignedIn, Tokens};
+pub use transfer::{FileParcel, Login, Membership, Packed, Parcel, Replaced};
+pub(crate) use used_blobs::used_in as used_blobs_in;
 pub use users::{NewUser, Reachable, StoredLogin, USERNAME_BYTES_MAX, Whom, check_username};
+pub use variants::{Image, Taken, Variant, VariantJob, VariantOutcome, VariantState};
 pub use vouchers::{NewVoucher, Purpose};
 pub use webhooks::{PayloadAs, StoredWebhook};
 
 pub(crate) use collections::make_private;
+pub(crate) use indexes::{
+    Sighting as IndexSighting, Wish as IndexWish, make_wished as make_wished_index,
+    record as record_slow_query, work as work_on_indexes,
+};
 
 use crate::migrate::Schema;
 use crate::pool::Database;
@@ -67,7 +96,8 @@ impl Backend {
         Self { id, database }
     }
 
-    pub(crate) async fn close(&self) -> pilvi_model::Result<()> {
+    /// Closes the file, which is whole then without files beside it. It is opened again when it is used.
+    pub async fn close(&self) -> pilvi_model::Result<()> {
         self.database.close().await
     }
 }
@@ -233,5 +263,14 @@ pub(crate) const SCHEMA: Schema = Schema {
         at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX idempotency_by_time ON idempotency (at);
-    "],
+    ",
+    outbox::STEP,
+    webhooks::STEP,
+    transfer::STEP,
+    facts::STEP,
+    files::STEP,
+    variants::STEP,
+    search::STEP,
+    indexes::STEP,
+    ],
 };

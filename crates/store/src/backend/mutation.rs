@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::author::Author;
 use super::idempotency::{self, Once, OnceKey};
-use super::{Backend, access, objects};
+use super::{Backend, access, facts, inferred, objects};
 use crate::error;
 
 /// A change that somebody wants.
@@ -144,17 +144,29 @@ impl Mutation {
                 object_type,
                 id,
                 changes,
-            } => objects::update(connection, author, &object_type, id, |object| {
-                object.update_by(author.at, author.asker.user(), changes)
-            }),
+            } => {
+                let new = inferred::unknown_of(connection, &object_type, &changes)?;
+                let written = objects::update(connection, author, &object_type, id, |object| {
+                    object.update_by(author.at, author.asker.user(), changes)
+                })?;
+                inferred::add(connection, &object_type, &new)?;
+                Ok(written)
+            }
             Self::Atomic {
                 object_type,
                 id,
                 update,
-            } => objects::update(connection, author, &object_type, id, |object| {
-                let properties = object.properties()?.after(&update)?;
-                object.rewrite(author.at, author.asker.user(), &properties)
-            }),
+            } => {
+                let (_, facts) = facts::facts(connection, &object_type)?;
+                let mut new = Vec::new();
+                let written = objects::update(connection, author, &object_type, id, |object| {
+                    let properties = object.properties()?.after(&update)?;
+                    new = inferred::unknown(&facts, &object_type, &properties);
+                    object.rewrite(author.at, author.asker.user(), &properties)
+                })?;
+                inferred::add(connection, &object_type, &new)?;
+                Ok(written)
+            }
             Self::Delete { object_type, id } => {
                 objects::delete(connection, author, &object_type, id)
             }

@@ -9,9 +9,13 @@ use pilvi_model::{
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value};
 
 use super::author::Author;
+use super::indexes::Purpose;
 use super::mutation::Written;
-use super::outbox::{self, Change};
-use super::{Backend, access, collections, geo, inherit, members, users, visible};
+use super::outbox::{self, Before, Change};
+use super::{
+    Backend, access, collections, constraints, facts, file_links, files, geo, inferred, inherit,
+    members, users, visible,
+};
 use crate::error;
 use crate::query::Compiled;
 
@@ -69,30 +73,35 @@ impl Backend {
         let (filter, sort) = (query.filter.clone(), query.sort.clone());
         let order = sort.clone();
         let plain = part.is_whole() && filter == Filter::default() && sort == Sort::default();
-        self.read_query(filter, sort, move |connection, compiled| {
-            let compiled = part.narrow(connection, &asker, &object_type, compiled)?;
-            let compiled = visible::only(connection, &asker, &object_type, &compiled, plain)?;
-            let compiled = go_on(
-                connection,
-                &asker,
-                &object_type,
-                compiled,
-                (&order, after.as_ref()),
-            )?;
-            geo::list_by_distance(
-                connection,
-                &order,
-                &compiled,
-                page.limit as usize,
-                |compiled| {
-                    let mut values = vec![Value::from(object_type.as_str().to_owned())];
-                    values.extend_from_slice(&compiled.values);
-                    values.push(i64::from(page.limit).into());
-                    values.push(i64::try_from(page.offset).unwrap_or(i64::MAX).into());
-                    collect_page(connection, &compiled.page(), values)
-                },
-            )
-        })
+        let of = object_type.clone();
+        self.read_query(
+            of,
+            (filter, sort),
+            Purpose::Page,
+            move |connection, compiled| {
+                let compiled = part.narrow(connection, &asker, &object_type, compiled)?;
+                let compiled = visible::only(connection, &asker, &object_type, &compiled, plain)?;
+                let compiled = go_on(
+                    connection,
+                    &asker,
+                    &object_type,
+                    compiled,
+                    (&order, after.as_ref()),
+                )?;
+                geo::list_by_distance(
+                    connection,
+                    &order,
+                    &compiled,
+                    page.limit as usize,
+                    |compiled| {
+                        let mut values = compiled.bound_for(object_type.as_str());
+                        values.push(i64::from(page.limit).into());
+                        values.push(i64::try_from(page.offset).unwrap_or(i64::MAX).into());
+                        collect_page(connection, &compiled.page(), values)
+                    },
+                )
+            },
+        )
         .await
     }
 
@@ -116,15 +125,13 @@ impl Backend {
     ) -> Result<u64> {
         let plain = part.is_whole() && filter == Filter::default();
         // The default order binds no values.
-        self.read_query(filter, Sort::default(), move |connection, compiled| {
+        let asked = (filter, Sort::default());
+        let of = object_type.clone();
+        self.read_query(of, asked, Purpose::Count, move |connection, compiled| {
             let compiled = part.narrow(connection, &asker, &object_type, compiled)?;
             let compiled = visible::only(connection, &asker, &object_type, &compiled, plain)?;
-            let by_type = compiled.type_column();
-            let condition = &compiled.condition;
-            let sql = format!("SELECT count(*) FROM objects WHERE {by_type} = ? AND ({condition})");
-            let mut values = vec![Value::from(object_type.as_str().to_owned())];
-            values.extend(compiled.values);
-            let mut statement = connection.prepare_cached(&sql)?;
+            let values = compiled.bound_for(object_type.as_str());
+            let mut statement = connection.prepare_cached(&compiled.count())?;
             Ok(statement.query_row(params_from_iter(values), |row| row.get(0))?)
         })
         .await
@@ -145,7 +152,7 @@ impl Part {
     }
 
     /// Leaves only this part, if the asker may list it at all.
-    fn narrow(
+    pub(super) fn narrow(
         self,
         connection: &Connection,
         asker: &Asker,
@@ -172,7 +179,8 @@ pub(super) fn create(
     creator: Option<ObjectId>,
     properties: &Properties,
 ) -> error::Result<Written> {
-    let (is_known, rights) = collections::known_rights(connection, object_type)?;
+    let (is_known, facts) = facts::facts(connection, object_type)?;
+    let rights = &facts.rights;
     if !rights.create.includes(&author.asker) {
         return Err(author
             .asker
@@ -183,14 +191,17 @@ pub(super) fn create(
     if !is_known {
         collections::insert_used(connection, object_type, author.at)?;
     }
+    let new = inferred::unknown(&facts, object_type, properties);
+    inferred::add(connection, object_type, &new)?;
     let writers = Writers {
         creator,
         updater: author.asker.user(),
     };
     let object = Object::create_by(id, object_type.clone(), author.at, writers, properties);
     check_size(&object, 0)?;
+    constraints::check(&facts, None, &object)?;
     let list = rights.template.clone().resolve(creator);
-    let parents = inherit::parents_of(&rights, &object)?;
+    let parents = inherit::parents_of(rights, &object)?;
     let readers = access::intern_readers(connection, &Readers::of(&list))?;
     let seq = insert(
         connection,
@@ -198,17 +209,20 @@ pub(super) fn create(
         access::intern_list(connection, &list)?,
         readers,
     )?;
+    constraints::follow(connection, &facts, seq, None, &object)?;
+    facts.indexes.follow(connection, seq, None, Some(&object))?;
     if !parents.is_empty() {
         inherit::set_parents(connection, seq, &parents)?;
     }
     let readers = match parents.is_empty() && !inherit::is_inherited(connection, &object)? {
         true => readers,
         false => {
-            inherit::refresh(connection, &[seq])?;
+            inherit::refresh(connection, author, &[seq], Some(seq))?;
             readers_of(connection, seq)?
         }
     };
-    let webhooks = outbox::append(connection, Change::Create, &object, readers, author)?;
+    let mut webhooks = outbox::append(connection, Change::Create, &object, None, readers, author)?;
+    file_links::follow(connection, author, None, &object, &mut webhooks)?;
     Ok(Written {
         object,
         access: None,
@@ -216,7 +230,7 @@ pub(super) fn create(
     })
 }
 
-fn insert(
+pub(super) fn insert(
     connection: &Connection,
     object: &Object,
     access: i64,
@@ -265,7 +279,29 @@ pub(super) fn replace(
     stored: &Stored,
     object: Object,
 ) -> error::Result<Written> {
+    put(connection, author, stored, object, By::Author)
+}
+
+/// Who wants an object to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Author,
+    /// What it referred to is deleted. The schema says what happens then, whatever its other rules are.
+    Schema,
+}
+
+pub(super) fn put(
+    connection: &Connection,
+    author: &Author,
+    stored: &Stored,
+    object: Object,
+    by: By,
+) -> error::Result<Written> {
     check_size(&object, stored.object.text.len())?;
+    let (_, facts) = facts::facts(connection, &object.object_type)?;
+    if by == By::Author {
+        constraints::check(&facts, Some(&stored.object), &object)?;
+    }
     connection
         .prepare_cached("UPDATE objects SET updated_at = ?, doc = ? WHERE seq = ?")?
         .execute(params![
@@ -274,9 +310,36 @@ pub(super) fn replace(
             stored.seq
         ])?;
     users::follow(connection, &stored.object, &object)?;
-    let rights = collections::rights(connection, &object.object_type)?;
-    let readers = follow_references(connection, author, &rights, stored, &object)?;
-    let webhooks = outbox::append(connection, Change::Update, &object, readers, author)?;
+    constraints::follow(
+        connection,
+        &facts,
+        stored.seq,
+        Some(&stored.object),
+        &object,
+    )?;
+    facts
+        .indexes
+        .follow(connection, stored.seq, Some(&stored.object), Some(&object))?;
+    let readers = follow_references(connection, author, &facts.rights, stored, &object, by)?;
+    let before = Before {
+        text: &stored.object.text,
+        readers: stored.readers,
+    };
+    let mut webhooks = outbox::append(
+        connection,
+        Change::Update,
+        &object,
+        Some(before),
+        readers,
+        author,
+    )?;
+    file_links::follow(
+        connection,
+        author,
+        Some(&stored.object),
+        &object,
+        &mut webhooks,
+    )?;
     Ok(Written {
         object,
         access: None,
@@ -304,12 +367,14 @@ fn follow_references(
     rights: &CollectionRights,
     stored: &Stored,
     object: &Object,
+    by: By,
 ) -> error::Result<i64> {
     if rights.extends.is_empty() {
         return Ok(stored.readers);
     }
     let parents = inherit::parents_of(rights, object)?;
-    if parents != inherit::parents_of(rights, &stored.object)?
+    if by == By::Author
+        && parents != inherit::parents_of(rights, &stored.object)?
         && !access::allows(connection, stored, Permission::Admin, &author.asker)?
     {
         let what = "changing from which objects this one inherits its access list";
@@ -318,11 +383,11 @@ fn follow_references(
     if !inherit::set_parents(connection, stored.seq, &parents)? {
         return Ok(stored.readers);
     }
-    inherit::refresh(connection, &[stored.seq])?;
+    inherit::refresh(connection, author, &[stored.seq], Some(stored.seq))?;
     readers_of(connection, stored.seq)
 }
 
-/// Deletes the object and says what it last was.
+/// Deletes the object, with what the schemas say goes with it, and says what it last was.
 pub(super) fn delete(
     connection: &Connection,
     author: &Author,
@@ -336,14 +401,46 @@ pub(super) fn delete(
         object_type,
         id,
     )?;
+    delete_stored(connection, author, stored)
+}
+
+/// Deletes an object with what goes with it, whoever may do so having been asked before.
+pub(super) fn delete_stored(
+    connection: &Connection,
+    author: &Author,
+    stored: Stored,
+) -> error::Result<Written> {
+    let others = constraints::before_delete(connection, author, &stored)?;
+    let mut written = remove(connection, author, stored)?;
+    if !others.is_empty() {
+        written.webhooks.extend(others);
+        written.webhooks.sort_unstable();
+        written.webhooks.dedup();
+    }
+    Ok(written)
+}
+
+/// Deletes an object alone.
+pub(super) fn remove(
+    connection: &Connection,
+    author: &Author,
+    stored: Stored,
+) -> error::Result<Written> {
+    let (_, facts) = facts::facts(connection, &stored.object.object_type)?;
+    constraints::forget(connection, &facts, stored.seq)?;
+    facts
+        .indexes
+        .follow(connection, stored.seq, Some(&stored.object), None)?;
     connection
         .prepare_cached("DELETE FROM objects WHERE seq = ?")?
         .execute([stored.seq])?;
     users::forget(connection, &stored.object)?;
     let object = stored.object;
     // Before anything looks for audiences that nobody has: this one goes on with the change.
-    let webhooks = outbox::append(connection, Change::Delete, &object, stored.readers, author)?;
-    inherit::detach(connection, stored.seq, &object)?;
+    let readers = stored.readers;
+    let mut webhooks = outbox::append(connection, Change::Delete, &object, None, readers, author)?;
+    files::forget(connection, author, &object, &mut webhooks)?;
+    inherit::detach(connection, author, stored.seq, &object)?;
     Ok(Written {
         object,
         access: None,
@@ -373,7 +470,7 @@ fn go_on(
     }
 }
 
-fn collect_page(
+pub(super) fn collect_page(
     connection: &Connection,
     sql: &str,
     values: Vec<Value>,
@@ -446,7 +543,7 @@ pub(super) fn find(
     Ok(found)
 }
 
-fn readers_of(connection: &Connection, seq: i64) -> error::Result<i64> {
+pub(super) fn readers_of(connection: &Connection, seq: i64) -> error::Result<i64> {
     let mut statement = connection.prepare_cached("SELECT readers FROM objects WHERE seq = ?")?;
     Ok(statement.query_row([seq], |row| row.get(0))?)
 }

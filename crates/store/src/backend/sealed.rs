@@ -14,6 +14,14 @@ pub struct ResealedHeaders {
     pub new: Option<Vec<u8>>,
 }
 
+/// The same for the secrets that a webhook signs with. Without them it signs nothing any more.
+#[derive(Clone, Debug)]
+pub struct ResealedSigning {
+    pub webhook: WebhookId,
+    pub old: Vec<u8>,
+    pub new: Option<Vec<u8>>,
+}
+
 impl Backend {
     /// The sealed headers of all webhooks, with where each webhook sends.
     pub async fn list_sealed_headers(&self) -> Result<Vec<(WebhookId, String, Vec<u8>)>> {
@@ -51,6 +59,37 @@ impl Backend {
                             .prepare_cached("DELETE FROM webhooks WHERE id = ?1 AND headers = ?2")?
                             .execute(params![id, change.old])?,
                     };
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// The sealed secrets of those webhooks that sign, with where each webhook sends.
+    pub async fn list_sealed_signing(&self) -> Result<Vec<(WebhookId, String, Vec<u8>)>> {
+        self.database
+            .read(|connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT id, url, signing FROM webhooks WHERE signing IS NOT NULL ORDER BY id",
+                )?;
+                let rows = statement.query_map([], |row| {
+                    Ok((super::webhooks::parsed(row, 0)?, row.get(1)?, row.get(2)?))
+                })?;
+                Ok(rows.collect::<rusqlite::Result<_>>()?)
+            })
+            .await
+    }
+
+    /// Puts newly sealed secrets in the place of the old ones; those that were changed meanwhile stay.
+    pub async fn replace_sealed_signing(&self, changes: Vec<ResealedSigning>) -> Result<()> {
+        self.database
+            .write_when_low(move |connection| {
+                for change in &changes {
+                    connection
+                        .prepare_cached(
+                            "UPDATE webhooks SET signing = ?3 WHERE id = ?1 AND signing = ?2",
+                        )?
+                        .execute(params![change.webhook.to_string(), change.old, change.new])?;
                 }
                 Ok(())
             })

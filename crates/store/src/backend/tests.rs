@@ -16,6 +16,9 @@ use super::{
 };
 use crate::{Limits, Store};
 
+mod replays;
+mod variants;
+
 struct World {
     store: Store,
     backend: Backend,
@@ -94,7 +97,9 @@ fn webhook(
         events,
         object_types: types,
         sealed_headers: vec![1, 2, 3],
+        sealed_signing: None,
         payload_as: PayloadAs::String,
+        enabled: true,
         created_at: at(0),
         updated_at: at(0),
     }
@@ -125,6 +130,8 @@ fn outcome(
     Outcome {
         delivery: delivery.clone(),
         at: at(millis),
+        took: Duration::from_millis(7),
+        answer: Some("so it was".to_owned()),
         status: Some(if error.is_some() { 500 } else { 201 }),
         error: error.map(str::to_owned),
         retry_in: retry_in.map(Duration::from_millis),
@@ -481,7 +488,7 @@ async fn a_failed_delivery_holds_back_its_object_and_no_other() {
     assert_eq!(backend.next_delivery_at(hook).await.unwrap(), None);
 
     let log = backend
-        .list_deliveries(hook, Page::default())
+        .list_deliveries(hook, None, Page::default())
         .await
         .unwrap();
     assert_eq!(
@@ -533,6 +540,7 @@ async fn a_delivery_that_is_given_up_stays_in_the_log_and_lets_the_next_go() {
     let log = backend
         .list_deliveries(
             hook,
+            None,
             Page {
                 limit: 1,
                 offset: 1,
@@ -570,7 +578,7 @@ async fn deleting_a_webhook_deletes_its_deliveries() {
     );
     assert!(
         backend
-            .list_deliveries(id, Page::default())
+            .list_deliveries(id, None, Page::default())
             .await
             .unwrap()
             .is_empty()
@@ -625,6 +633,7 @@ async fn the_outbox_forgets_what_is_old_and_gives_up_its_deliveries() {
     let oldest = backend
         .list_deliveries(
             hook,
+            None,
             Page {
                 limit: 1,
                 offset: 127,

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::author::Author;
 use super::mutation::{Mutation, Written};
 use super::outbox::millis;
+use super::transfer::Login;
 use super::vouchers::{self, Purpose};
 use super::{Backend, access, collections, members, objects, sessions};
 use crate::error::Result as StoreResult;
@@ -209,6 +210,26 @@ pub(super) fn require_login(
         return Err(DomainError::invalid("password", "can't be blank").into());
     }
     Ok(())
+}
+
+/// Puts the rest of a user there as it was elsewhere.
+pub(super) fn unpack(connection: &Connection, user: &Object, login: &Login) -> StoreResult<()> {
+    let document = user.to_json()?;
+    let username = check_username(document.get("username").unwrap_or(&Value::Null))?;
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO users (id, username, password, password_at, email, email_verified_at) \
+             VALUES (?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            user.id.to_string(),
+            username,
+            login.password,
+            millis(login.password_at),
+            address(document.get("email")),
+            login.email_verified_at.map(millis),
+        ]);
+    unless_taken(inserted)
 }
 
 /// Keeps the rest of a user in step with a document that changed, by whatever kind of change.

@@ -54,6 +54,18 @@ pub(super) fn only(
     }
 }
 
+/// The condition that the asker may see the row at hand; `None`: they may see all.
+pub(super) fn condition(asker: &Asker) -> Option<(String, Vec<Value>)> {
+    match asker {
+        Asker::Admin => None,
+        Asker::Anonymous => Some(("+readers = 1".to_owned(), Vec::new())),
+        Asker::User { .. } => {
+            let mine = vec![Value::from(access::subjects_of(asker))];
+            Some((format!("(+readers = 1 OR {IS_MINE})"), mine))
+        }
+    }
+}
+
 /// The rows of a type that somebody may see, from the index by readers.
 fn seen() -> String {
     format!(
@@ -93,6 +105,8 @@ fn is_shown_to_all(connection: &Connection, object_type: &ObjectType) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::indexes::choose::{Purpose, choose};
+    use crate::backend::indexes::tests::{index_all, indexes_of};
     use crate::migrate::migrate;
     use crate::query;
     use pilvi_model::query::{Filter, Sort};
@@ -155,18 +169,17 @@ mod tests {
 
     /// How SQLite goes about it.
     fn plan(connection: &Connection, asker: &Asker, what: What, q: &str) -> String {
-        let compiled = compiled(connection, asker, q);
-        let mut values = vec![Value::from("objects.notes".to_owned())];
-        values.extend_from_slice(&compiled.values);
+        plan_of(connection, &compiled(connection, asker, q), what)
+    }
+
+    fn plan_of(connection: &Connection, compiled: &Compiled, what: What) -> String {
+        let mut values = compiled.bound_for("objects.notes");
         let sql = match what {
             What::Page => {
                 values.extend([Value::from(100), Value::from(0)]);
                 compiled.page()
             }
-            What::Count => {
-                let (by_type, condition) = (compiled.type_column(), &compiled.condition);
-                format!("SELECT count(*) FROM objects WHERE {by_type} = ? AND ({condition})")
-            }
+            What::Count => compiled.count(),
         };
         let sql = format!("EXPLAIN QUERY PLAN {sql}");
         let mut statement = connection.prepare(&sql).unwrap();
@@ -196,20 +209,31 @@ mod tests {
     #[test]
     fn the_index_of_a_property_serves_whoever_asks() {
         let connection = large();
-        let filter = Filter::parse(r#"{"n":5}"#).unwrap();
-        let key = query::index_keys(&filter, &Sort::default()).remove(0);
-        let index = format!(
-            "CREATE INDEX by_n ON objects (type, {key}, id); {}",
-            query::GATHER_STATISTICS
-        );
-        connection.execute_batch(&index).unwrap();
-        for asker in [Asker::Admin, Asker::Anonymous, user(1)] {
-            let plan = plan(&connection, &asker, What::Page, r#"{"n":5}"#);
+        let indexes = indexes_of(&["n", "group"]);
+        index_all(&connection, &indexes);
+        let along = |asker: &Asker, q: &str, sort: &str| {
+            let (filter, sort) = (Filter::parse(q).unwrap(), Sort::parse(sort).unwrap());
+            let (asked, whole) = ((&filter, &sort), query::compile(&filter, &sort));
+            let chosen = choose(&connection, &indexes, asked, whole, Purpose::Page).unwrap();
+            let compiled = only(&connection, asker, &notes(), &chosen, false).unwrap();
+            plan_of(&connection, &compiled, What::Page)
+        };
+        for asker in [Asker::Admin, Asker::Anonymous, user(1), user(2)] {
+            let plan = along(&asker, r#"{"n":5}"#, "[]");
             assert!(
-                plan.contains("USING INDEX by_n (type=?"),
+                plan.contains("index_keys USING PRIMARY KEY (of_index=? AND at_key=?)"),
                 "{asker:?}: {plan}"
             );
         }
+        // All of an index is a long way for whoever sees little.
+        let sorted = r#"{"sortBy":"n"}"#;
+        assert!(along(&user(1), "{}", sorted).contains("PRIMARY KEY (of_index=?)"));
+        let little = along(&user(2), "{}", sorted);
+        assert!(
+            little.contains("objects_by_readers (type=? AND readers=?)"),
+            "{little}"
+        );
+        assert!(!little.contains("index_keys"), "{little}");
     }
 
     #[test]

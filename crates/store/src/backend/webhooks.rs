@@ -12,6 +12,38 @@ use crate::error;
 /// Webhooks that one backend may have: each write looks at all of them.
 pub(crate) const WEBHOOKS_MAX: u32 = 50;
 
+/// Signatures, a switch, the log of attempts, and what failed deliveries had to say.
+pub(super) const STEP: &str = "
+    -- One that is not enabled is told of nothing new, and what waits for it waits on. `signing` is sealed.
+    ALTER TABLE webhooks ADD COLUMN enabled INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE webhooks ADD COLUMN signing BLOB;
+
+    -- `attempts_before` are those of before the last replay; `took` is in milliseconds.
+    ALTER TABLE deliveries ADD COLUMN request TEXT;
+    ALTER TABLE deliveries ADD COLUMN answer TEXT;
+    ALTER TABLE deliveries ADD COLUMN took INTEGER;
+    ALTER TABLE deliveries ADD COLUMN attempts_before INTEGER NOT NULL DEFAULT 0;
+    DROP INDEX deliveries_settled;
+    CREATE INDEX deliveries_delivered ON deliveries (webhook, outbox) WHERE state = 'delivered';
+    CREATE INDEX deliveries_failed ON deliveries (webhook, outbox) WHERE state = 'failed';
+
+    -- What a delivery that failed had to say, beyond the time that the outbox keeps it: it can be sent again.
+    CREATE TABLE dead_letters (
+        id INTEGER PRIMARY KEY,
+        webhook TEXT NOT NULL,
+        outbox INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        request TEXT NOT NULL,
+        user TEXT,
+        doc TEXT NOT NULL,
+        readers TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        UNIQUE (webhook, outbox),
+        FOREIGN KEY (webhook, outbox) REFERENCES deliveries (webhook, outbox) ON DELETE CASCADE
+    ) STRICT;
+    CREATE INDEX dead_letters_sizes ON dead_letters (id, at, bytes);
+";
+
 /// In which form `payload` is sent (`eds.md` §13).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PayloadAs {
@@ -47,12 +79,17 @@ pub struct StoredWebhook {
     /// `None`: all of them.
     pub object_types: Option<Vec<ObjectType>>,
     pub sealed_headers: Vec<u8>,
+    /// The secrets that it signs with; one of before there were signatures has none.
+    pub sealed_signing: Option<Vec<u8>>,
     pub payload_as: PayloadAs,
+    /// Whether it is told of changes.
+    pub enabled: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
-const COLUMNS: &str = "id, url, events, types, headers, payload_as, created_at, updated_at";
+const COLUMNS: &str = "id, url, events, types, headers, payload_as, created_at, updated_at, \
+     enabled, signing";
 
 impl Backend {
     /// Stores a new webhook, unless the backend has 50 already.
@@ -67,7 +104,9 @@ impl Backend {
                     return Err(DomainError::conflict(message).into());
                 }
                 connection.execute(
-                    &format!("INSERT INTO webhooks ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"),
+                    &format!(
+                        "INSERT INTO webhooks ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                    ),
                     params![
                         webhook.id.to_string(),
                         webhook.url,
@@ -77,6 +116,8 @@ impl Backend {
                         webhook.payload_as.as_str(),
                         webhook.created_at.to_millis_text(),
                         webhook.updated_at.to_millis_text(),
+                        webhook.enabled,
+                        webhook.sealed_signing,
                     ],
                 )?;
                 Ok(())
@@ -89,7 +130,8 @@ impl Backend {
         self.database
             .write(move |connection| {
                 let changed = connection.execute(
-                    "UPDATE webhooks SET url = ?, events = ?, types = ?, headers = ?, payload_as = ?, updated_at = ? \
+                    "UPDATE webhooks SET url = ?, events = ?, types = ?, headers = ?, payload_as = ?, updated_at = ?, \
+                            enabled = ? \
                      WHERE id = ?",
                     params![
                         webhook.url,
@@ -98,8 +140,29 @@ impl Backend {
                         webhook.sealed_headers,
                         webhook.payload_as.as_str(),
                         webhook.updated_at.to_millis_text(),
+                        webhook.enabled,
                         webhook.id.to_string(),
                     ],
+                )?;
+                Ok(changed > 0)
+            })
+            .await
+    }
+
+    /// Replaces the secrets that a webhook signs with, unless somebody else did so since `old` was read: who was told
+    /// a new secret must be able to rely on it.
+    pub async fn replace_signing(
+        &self,
+        id: WebhookId,
+        old: Option<Vec<u8>>,
+        new: Vec<u8>,
+        at: Timestamp,
+    ) -> Result<bool> {
+        self.database
+            .write(move |connection| {
+                let changed = connection.execute(
+                    "UPDATE webhooks SET signing = ?, updated_at = ? WHERE id = ? AND signing IS ?",
+                    params![new, at.to_millis_text(), id.to_string(), old],
                 )?;
                 Ok(changed > 0)
             })
@@ -148,7 +211,7 @@ pub(super) fn listening_to(
 ) -> error::Result<Vec<WebhookId>> {
     let mut statement = connection.prepare_cached(
         "SELECT id FROM webhooks \
-         WHERE (events IS NULL OR EXISTS (SELECT 1 FROM json_each(events) WHERE value = ?1)) \
+         WHERE enabled AND (events IS NULL OR EXISTS (SELECT 1 FROM json_each(events) WHERE value = ?1)) \
            AND (types IS NULL OR EXISTS (SELECT 1 FROM json_each(types) WHERE value = ?2)) \
          ORDER BY id",
     )?;
@@ -174,6 +237,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<StoredWebhook> {
         object_types: types
             .map(|names| names.iter().filter_map(|name| name.parse().ok()).collect()),
         sealed_headers: row.get(4)?,
+        sealed_signing: row.get(9)?,
+        enabled: row.get(8)?,
         payload_as: PayloadAs::from_name(&payload_as).unwrap_or_default(),
         created_at: timestamp(row, 6)?,
         updated_at: timestamp(row, 7)?,

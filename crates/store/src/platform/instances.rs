@@ -2,7 +2,7 @@
 
 use pilvi_model::{AccountId, Error, Instance, Provider, Result, Timestamp};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use super::{Moment, NewToken, Resource, Text, quotas, tokens};
@@ -50,6 +50,17 @@ pub enum Revival {
 /// The condition on the table `instances` under which somebody can find one.
 pub(super) const VISIBLE: &str = "instances.state = 'ready' AND instances.deleted_at IS NULL";
 
+/// An id that somebody chose may be there already, be it of an instance that was deleted and can be restored.
+fn unless_taken(error: rusqlite::Error) -> crate::error::Error {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => Error::conflict(
+            "this id is taken; an instance that was deleted keeps its id until it is removed for good",
+        )
+        .into(),
+        _ => error.into(),
+    }
+}
+
 pub(super) const COLUMNS: &str =
     "id, account, provider, name, tags, config, datacenter, created_at";
 
@@ -82,7 +93,7 @@ impl Store {
                     ))
                     .into());
                 }
-                Ok(insert(connection, &instance)?)
+                insert(connection, &instance).map_err(unless_taken)
             })
             .await
     }

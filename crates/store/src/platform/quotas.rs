@@ -185,6 +185,42 @@ impl Store {
         let path = self.backend_path(id);
         self.folder.pool.limit_file(path, bytes_max);
     }
+
+    /// The same, for a backend that is to take the place of another: as many as that one takes.
+    pub fn limit_backend_as(&self, hidden: BackendId, like: BackendId) {
+        let (path, like) = (self.backend_path(hidden), self.backend_path(like));
+        self.folder.pool.caps().set_as(path, &like);
+    }
+
+    /// How many bytes a backend takes, whatever it has already. `None`: as many as there are.
+    pub fn backend_bytes_max(&self, id: BackendId) -> Option<u64> {
+        self.folder.pool.caps().bytes_max(&self.backend_path(id))
+    }
+
+    /// Says how many bytes a backend has beside its file: those of the files that are kept in it. They count against
+    /// what it may take.
+    pub fn note_bytes_beside(&self, id: BackendId, bytes: u64) {
+        let path = self.backend_path(id);
+        self.folder.pool.caps().set_beside(path, bytes);
+    }
+
+    /// The same, for bytes that came since.
+    pub fn add_bytes_beside(&self, id: BackendId, bytes: u64) {
+        let path = self.backend_path(id);
+        self.folder.pool.caps().add_beside(path, bytes);
+    }
+
+    /// Refuses so many bytes beside the file of a backend that may not take them any more. It looks at a file's length.
+    ///
+    /// # Errors
+    /// [`pilvi_model::Kind::OverLimit`]
+    pub fn check_room_beside(&self, id: BackendId, bytes: u64) -> Result<()> {
+        let path = self.backend_path(id);
+        match self.folder.pool.caps().lacks(&path, bytes) {
+            None => Ok(()),
+            Some(bytes_max) => Err(crate::Error::OverQuota { path, bytes_max }.into()),
+        }
+    }
 }
 
 /// What an account has of what is counted in rows.

@@ -12,6 +12,8 @@ pub(crate) static SCHEMA: Schema = Schema {
         CONTROL,
         SIGN_IN,
         QUOTAS,
+        FILE_BACKENDS,
+        super::logins::STEP,
     ],
 };
 
@@ -315,5 +317,12 @@ CREATE TABLE quotas (
     resource TEXT NOT NULL,
     most INTEGER NOT NULL CHECK (most >= 0),
     PRIMARY KEY (account, resource)
+) STRICT, WITHOUT ROWID
+";
+
+/// The backends that have ever had a file.
+const FILE_BACKENDS: &str = "
+CREATE TABLE file_backends (
+    backend TEXT NOT NULL PRIMARY KEY REFERENCES instances (id) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID
 ";

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pilvi_model::{PersonId, Result, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::logins;
 use super::persons::{COLUMNS as PERSON_COLUMNS, person_from};
 use super::tokens::Digest;
 use super::{Moment, Person, Text};
@@ -199,7 +200,7 @@ pub(super) fn delete_others(
     connection
         .prepare_cached("DELETE FROM sessions WHERE person = ? AND id IS NOT ?")?
         .execute(params![Text(person), kept])?;
-    Ok(())
+    Ok(logins::delete_all(connection, person)?)
 }
 
 fn is_alive(session: &Session, life: SessionLife, now: Timestamp) -> bool {

@@ -2,6 +2,7 @@
 //! objects in the same order.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use pilvi_model::query::{Filter, Page, Sort};
 use proptest::collection::{btree_map, vec};
@@ -13,8 +14,16 @@ use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
 use crate::backend::geo::build;
+use crate::backend::indexes::TypeIndexes;
+use crate::backend::indexes::choose::{Purpose, choose, every_way};
+use crate::backend::indexes::tests::{index_all, indexes_of};
 
+use super::Compiled;
 use super::tests::{database, insert, list, list_compiled, list_narrowed};
+
+/// What has an index: not everything, so that conditions meet with and without one.
+static INDEXES: LazyLock<TypeIndexes> =
+    LazyLock::new(|| indexes_of(&["a", "b", "a.b", "a.id", "b.a", "createdAt"]));
 
 #[test]
 fn sqlite_agrees_with_the_evaluator() {
@@ -39,6 +48,7 @@ fn sqlite_agrees_with_the_evaluator() {
                 .iter()
                 .map(|document| insert(&connection, document))
                 .collect();
+            index_all(&connection, &INDEXES);
             queries.iter().try_for_each(|(filter, sort, page)| {
                 compare(&connection, &documents, filter, sort, *page)
             })
@@ -67,6 +77,7 @@ fn sqlite_agrees_on_every_scalar_against_every_other() {
             )
         })
         .collect();
+    index_all(&connection, &INDEXES);
     let whole = Page {
         limit: 1000,
         offset: 0,
@@ -111,13 +122,25 @@ fn compare(
     let found = list(connection, &filter, &order, page);
     let narrowed = list_narrowed(connection, &filter, super::compile(&filter, &order), page);
     // With a large page there is nothing to walk.
-    let walks = page.limit > 10
-        || walk(connection, &filter, &order, page.limit)
-            == evaluate_whole(documents, &filter, &order);
-    if found == expected && narrowed == expected && walks {
+    let plain = super::compile(&filter, &order);
+    let is_short = page.limit <= 10;
+    let whole = is_short.then(|| evaluate_whole(documents, &filter, &order));
+    let lists = |way: &&Compiled| list_compiled(connection, way, page) == expected;
+    let walks = |way: &&Compiled| {
+        let walked = || walk(connection, way, &order, page.limit);
+        whole.as_ref().is_none_or(|whole| walked() == *whole)
+    };
+    let asked = (&filter, &order);
+    let ways = every_way(connection, &INDEXES, asked, &plain);
+    let chosen = choose(connection, &INDEXES, asked, plain.clone(), Purpose::Page).unwrap();
+    // To walk them all takes long, so each time it is another one.
+    let walked = ways.get(documents.len() % ways.len().max(1));
+    let wrong = ways.iter().chain([&chosen]).find(|way| !lists(way));
+    let wrong = wrong.or_else(|| walked.into_iter().chain([&plain]).find(|way| !walks(way)));
+    if found == expected && narrowed == expected && wrong.is_none() {
         return Ok(());
     }
-    let sql = super::compile(&filter, &order);
+    let sql = wrong.unwrap_or(&plain);
     let filter = filter.source();
     Err(TestCaseError::fail(format!(
         "filter {filter}\nsort {sort}\n{page:?}\nexpected {expected:#?}\nfound {found:#?}\n\
@@ -134,21 +157,17 @@ fn evaluate_whole(documents: &[Value], filter: &Filter, sort: &Sort) -> Vec<Stri
 }
 
 /// The whole list, page by page, each from the position where the one before ended.
-fn walk(connection: &Connection, filter: &Filter, sort: &Sort, limit: u32) -> Vec<String> {
+fn walk(connection: &Connection, way: &Compiled, sort: &Sort, limit: u32) -> Vec<String> {
     let page = Page {
         limit: limit.max(1),
         offset: 0,
     };
-    let mut walked = list(connection, filter, sort, page);
+    let mut walked = list_compiled(connection, way, page);
     let mut last_length = walked.len();
     while last_length == page.limit as usize {
         let last = walked.last().expect("the page was full");
         let position = sort.position(&serde_json::from_str(last).unwrap());
-        let next = list_compiled(
-            connection,
-            super::compile(filter, sort).behind(sort, &position),
-            page,
-        );
+        let next = list_compiled(connection, &way.clone().behind(sort, &position), page);
         last_length = next.len();
         walked.extend(next);
         // Every object comes once, or the walk would not end.

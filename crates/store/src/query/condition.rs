@@ -234,7 +234,7 @@ fn refers_to_one_of(path: &Path, id: &Sql, references: &[Reference<'_>]) -> Vec<
         .collect()
 }
 
-fn is_one_of(key: &Sql, values: &[Sql]) -> Option<Sql> {
+pub(super) fn is_one_of(key: &Sql, values: &[Sql]) -> Option<Sql> {
     match values {
         [] => None,
         [value] => Some(Sql::fill("{} = {}", &[key, value])),
@@ -281,7 +281,7 @@ fn ordered(path: &Path, property: &Property, comparison: Comparison, operand: &S
 
 /// All other keys are above the numbers; `NULL` compares with nothing. Both ends of the stretch are said, though the
 /// lower one goes without saying: SQLite takes a range for much narrower then, and its index for the better one.
-fn compare_number(key: &Sql, comparison: Comparison, operand: &Sql) -> Sql {
+pub(super) fn compare_number(key: &Sql, comparison: Comparison, operand: &Sql) -> Sql {
     let template = match comparison {
         Comparison::Less => "({} < {} AND {} >= -9e999)",
         Comparison::LessOrEqual => "({} <= {} AND {} >= -9e999)",
@@ -292,7 +292,7 @@ fn compare_number(key: &Sql, comparison: Comparison, operand: &Sql) -> Sql {
 }
 
 /// The numbers are below the texts, all else is above.
-fn compare_text(key: &Sql, comparison: Comparison, operand: &Sql) -> Sql {
+pub(super) fn compare_text(key: &Sql, comparison: Comparison, operand: &Sql) -> Sql {
     let template = match comparison {
         Comparison::Less => "({} < {} AND {} >= '')",
         Comparison::LessOrEqual => "({} <= {} AND {} >= '')",
@@ -306,7 +306,7 @@ fn compare_text(key: &Sql, comparison: Comparison, operand: &Sql) -> Sql {
 ///
 /// SQLite reads a stored integer beyond 64 bits with sign as the double next to it, which is somewhere between
 /// 2^63 and 2^64. Numbers in this stretch are for the evaluator; outside of it the rounding changes no order.
-fn exact(number: &Number) -> Option<Bound> {
+pub(super) fn exact(number: &Number) -> Option<Bound> {
     const FIRST: f64 = 9_223_372_036_854_775_808.0;
     const LAST: f64 = 18_446_744_073_709_551_616.0;
     if let Some(integer) = number.as_i64() {

@@ -8,6 +8,7 @@ use std::error::Error;
 
 use pilvi_model::query::sort::SortValue;
 use pilvi_model::query::{Filter, Nearest, Path, Sort};
+use pilvi_model::search::{Search, Searchable};
 use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::Value;
@@ -24,6 +25,7 @@ pub(super) fn register(connection: &Connection) -> rusqlite::Result<()> {
         | FunctionFlags::SQLITE_DIRECTONLY;
     connection.create_scalar_function("eds_matches", 2, flags, eds_matches)?;
     connection.create_scalar_function("eds_key", 2, flags, eds_key)?;
+    connection.create_scalar_function("eds_search", 3, flags, eds_search)?;
     connection.create_scalar_function("eds_distance", 2, flags, eds_distance)
 }
 
@@ -48,14 +50,14 @@ fn eds_matches(context: &Context<'_>) -> rusqlite::Result<bool> {
     let filter = context.get_or_create_aux(0, |text| -> Result<_, Fault> {
         Ok(Filter::parse(text.as_str()?)?)
     })?;
-    Ok(filter.matches(&document(context)?))
+    Ok(filter.matches(&document(context, 1)?))
 }
 
 fn eds_key(context: &Context<'_>) -> rusqlite::Result<Value> {
     let sort = context.get_or_create_aux(0, |text| -> Result<_, Fault> {
         Ok(Sort::parse(text.as_str()?)?)
     })?;
-    let document = document(context)?;
+    let document = document(context, 1)?;
     let value = sort
         .keys()
         .first()
@@ -75,14 +77,26 @@ fn eds_distance(context: &Context<'_>) -> rusqlite::Result<Option<f64>> {
     let nearest = context.get_or_create_aux(0, |text| -> Result<_, Fault> {
         Ok(Filter::parse(text.as_str()?)?.nearest())
     })?;
-    let document = document(context)?;
+    let document = document(context, 1)?;
     Ok(nearest
         .as_ref()
         .as_ref()
         .and_then(|nearest: &Nearest| nearest.distance(&document)))
 }
 
-fn document(context: &Context<'_>) -> rusqlite::Result<serde_json::Value> {
-    let text = context.get_raw(1).as_str()?;
+/// Whether the document has what a search looks for in those of its texts that are searchable.
+fn eds_search(context: &Context<'_>) -> rusqlite::Result<bool> {
+    let search = context.get_or_create_aux(0, |text| -> Result<_, Fault> {
+        Ok(Search::parse(text.as_str()?)?)
+    })?;
+    let searchable = context.get_or_create_aux(1, |text| -> Result<_, Fault> {
+        let searchable = Searchable::from_text(text.as_str()?);
+        searchable.ok_or_else(|| "it is not said what is searchable".into())
+    })?;
+    Ok(search.matches(&searchable, &document(context, 2)?))
+}
+
+fn document(context: &Context<'_>, place: usize) -> rusqlite::Result<serde_json::Value> {
+    let text = context.get_raw(place).as_str()?;
     serde_json::from_str(text).map_err(|fault| rusqlite::Error::UserFunctionError(fault.into()))
 }

@@ -85,13 +85,36 @@ pub(super) fn document_key(path: &Path) -> Sql {
     }
 }
 
-/// The key of a property as an index would have it: without bound values. `None` for columns, which have indexes or
-/// need none, and for names that are not plain.
-pub(super) fn index_key(path: &Path) -> Option<String> {
-    match Place::of(path) {
-        Place::Property(Property { key, .. }) if key.values.is_empty() => Some(key.text),
-        _ => None,
+/// How the keys of an index come about and what they stand for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Indexed {
+    /// The key, as an expression over `doc` alone.
+    pub(crate) key: String,
+    /// What a compiled query says where it means the key.
+    pub(super) term: String,
+}
+
+/// What an index of the path would hold. `None` where an index is of no use or cannot be made: the id and the type
+/// have theirs, a name may not be plain, and where a number is among the names a list and a filter mean different
+/// things.
+pub(crate) fn indexed(path: &Path) -> Option<Indexed> {
+    if path
+        .segments()
+        .iter()
+        .any(|segment| segment.index.is_some())
+    {
+        return None;
     }
+    let column = column(path);
+    if matches!(column, Some("id" | "type")) {
+        return None;
+    }
+    let paths = json_paths(path)?;
+    let key = Property::new(&paths).key;
+    key.values.is_empty().then(|| Indexed {
+        term: column.map_or_else(|| key.text.clone(), str::to_owned),
+        key: key.text,
+    })
 }
 
 /// The rectangles of an index of locations: a `SELECT` of `seq`, west, east, south and north of every row of `rows`, an

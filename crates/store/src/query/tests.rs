@@ -6,8 +6,10 @@ use rusqlite::types::Value as Bound;
 use rusqlite::{Connection, params, params_from_iter};
 use serde_json::{Value, json};
 
-use super::{Compiled, GATHER_STATISTICS, compile, register};
+use super::{Compiled, compile, register};
 use crate::backend::geo;
+use crate::backend::indexes::choose::{Purpose, choose, every_way};
+use crate::backend::indexes::tests::{index_all, indexes_of, with_keys};
 
 /// An empty table of objects in memory.
 pub(super) fn database() -> Connection {
@@ -20,6 +22,7 @@ pub(super) fn database() -> Connection {
              CREATE UNIQUE INDEX objects_by_id ON objects (type, id);",
         )
         .unwrap();
+    with_keys(&connection);
     connection
 }
 
@@ -50,7 +53,7 @@ pub(super) fn list(
     sort: &Sort,
     page: Page,
 ) -> Vec<String> {
-    list_compiled(connection, compile(filter, sort), page)
+    list_compiled(connection, &compile(filter, sort), page)
 }
 
 /// The texts that SQLite finds for a compiled query; it uses indexes of locations, where there are some.
@@ -61,15 +64,16 @@ pub(super) fn list_narrowed(
     page: Page,
 ) -> Vec<String> {
     let compiled = geo::narrow(connection, filter, compiled).unwrap();
-    list_compiled(connection, compiled, page)
+    list_compiled(connection, &compiled, page)
 }
 
 pub(super) fn list_compiled(
     connection: &Connection,
-    compiled: Compiled,
+    compiled: &Compiled,
     page: Page,
 ) -> Vec<String> {
-    let (sql, values) = (compiled.page_of("1"), compiled.values);
+    let (sql, mut values) = (compiled.page_of("1"), compiled.bound_for(""));
+    values.remove(0);
     let page = [i64::from(page.limit), i64::try_from(page.offset).unwrap()].map(Bound::from);
     let mut statement = connection
         .prepare(&sql)
@@ -114,15 +118,14 @@ fn check(documents: &[Value], q: &Value, sort: &str, expected: &[usize]) {
 
 fn plan(connection: &Connection, filter: &Value, sort: &str) -> String {
     let filter = Filter::from_json(filter.clone()).unwrap();
-    plan_compiled(connection, compile(&filter, &Sort::parse(sort).unwrap()))
+    plan_compiled(connection, &compile(&filter, &Sort::parse(sort).unwrap()))
 }
 
-fn plan_compiled(connection: &Connection, compiled: Compiled) -> String {
+fn plan_compiled(connection: &Connection, compiled: &Compiled) -> String {
     let sql = format!("EXPLAIN QUERY PLAN {}", compiled.page());
     let mut statement = connection.prepare(&sql).unwrap();
-    let type_first = [Bound::from("x".to_owned())].into_iter();
     let page = [Bound::from(100), Bound::from(0)];
-    let values = type_first.chain(compiled.values).chain(page);
+    let values = compiled.bound_for("x").into_iter().chain(page);
     let rows = statement
         .query_map(params_from_iter(values), |row| row.get::<_, String>(3))
         .unwrap();
@@ -156,78 +159,210 @@ fn a_property_is_compared_through_its_key() {
     );
 }
 
+/// How SQLite goes about a query of 2000 objects that have indexes of these properties.
+fn plan_along(connection: &Connection, paths: &[&str], filter: &Value, sort: &str) -> String {
+    let indexes = indexes_of(paths);
+    let (filter, sort) = (
+        Filter::from_json(filter.clone()).unwrap(),
+        Sort::parse(sort).unwrap(),
+    );
+    let compiled = compile(&filter, &sort);
+    let chosen = choose(
+        connection,
+        &indexes,
+        (&filter, &sort),
+        compiled,
+        Purpose::Page,
+    )
+    .unwrap();
+    plan_compiled(connection, &chosen)
+}
+
 #[test]
-fn an_index_on_the_key_serves_comparison_and_order() {
+fn an_index_serves_comparison_and_order() {
     let connection = database();
-    for (name, path) in [("title", "title"), ("list", "list.id"), ("deep", "a.b")] {
-        let sort = Sort::parse(&json!({"sortBy": path}).to_string()).unwrap();
-        let key = compile(&Filter::default(), &sort).order;
-        connection
-            .execute_batch(&format!("CREATE INDEX by_{name} ON objects (type, {key})"))
-            .unwrap();
-    }
-    // Without statistics SQLite takes `type = ?` for selective enough.
     for number in 0..2000 {
         let list = json!({"id": format!("{number:024x}"), "objectType": "objects.lists"});
         insert(
             &connection,
-            &json!({"id": number.to_string(), "objectType": "x", "title": number, "list": list, "a": {"b": number}}),
+            &json!({"id": number.to_string(), "objectType": "x", "title": number, "list": list, "a": {"b": number},
+                "done": number % 2 == 0, "createdAt": format!("2014-01-01T00:00:{number:04}Z")}),
         );
     }
-    connection.execute_batch(GATHER_STATISTICS).unwrap();
+    let paths = ["title", "list.id", "a.b", "done", "createdAt"];
+    index_all(&connection, &indexes_of(&paths));
     let reference = json!({"id": "51cdbc08989e975ec300772a", "objectType": "objects.lists"});
-    for (filter, index) in [
-        (json!({"title": "x"}), "by_title"),
-        (json!({"title": 5}), "by_title"),
-        (json!({"title": null}), "by_title"),
-        (json!({"title": {"$in": ["x", "y", true]}}), "by_title"),
-        (json!({"title": {"$gt": 5, "$lt": 9}}), "by_title"),
-        (json!({"title": {"$gte": "a"}}), "by_title"),
-        (json!({"title": {"$regex": "^a"}}), "by_title"),
-        (json!({"title": "x", "other": "y"}), "by_title"),
-        (json!({"$or": [{"title": "x"}, {"a.b": 1}]}), "by_deep"),
-        (json!({"a.b": {"$lte": 5}}), "by_deep"),
-        (json!({"list": reference}), "by_list"),
-        (json!({"list": {"$in": [reference, reference]}}), "by_list"),
+    let key = "index_keys USING PRIMARY KEY (of_index=? AND at_key";
+    for (filter, sort, expected) in [
+        (json!({"title": "x"}), "[]", vec![key]),
+        (json!({"title": 5}), "[]", vec![key]),
+        (json!({"title": null}), "[]", vec![key]),
+        (
+            json!({"title": {"$in": ["x", "y", true]}}),
+            "[]",
+            vec![key, "FOR ORDER BY"],
+        ),
+        (
+            json!({"title": {"$gt": 5, "$lt": 9}}),
+            "[]",
+            vec![key, "FOR ORDER BY"],
+        ),
+        (json!({"title": "x", "other": "y"}), "[]", vec![key]),
+        (
+            json!({"other": "x", "a.b": {"$lte": 5}}),
+            "[]",
+            vec![key, "FOR ORDER BY"],
+        ),
+        (json!({"list": reference}), "[]", vec![key]),
+        (
+            json!({"list": {"$in": [reference, reference]}}),
+            "[]",
+            vec![key, "FOR ORDER BY"],
+        ),
+        (
+            json!({"$or": [{"title": "x"}, {"a.b": 1}]}),
+            "[]",
+            vec![key, "rowid=?", "FOR ORDER BY"],
+        ),
+        // The shorter of two.
+        (json!({"done": true, "title": 5}), "[]", vec![key]),
+        (
+            json!({"title": {"$gt": 1990}}),
+            r#"{"sortBy":"title"}"#,
+            vec![key],
+        ),
+        (
+            json!({"title": {"$gt": 2}}),
+            r#"{"sortBy":"title","direction":"desc"}"#,
+            vec![key, "LAST TERM"],
+        ),
+        // In the order of the list, or in that of the ids, a page is full soon.
+        (
+            json!({"other": 1}),
+            r#"{"sortBy":"createdAt"}"#,
+            vec!["PRIMARY KEY (of_index=?)"],
+        ),
+        (
+            json!({"done": true}),
+            r#"{"sortBy":"title"}"#,
+            vec!["PRIMARY KEY (of_index=?)"],
+        ),
+        (
+            json!({"title": {"$gt": 2}}),
+            "[]",
+            vec!["objects_by_id (type=?)"],
+        ),
+        (json!({"done": true}), "[]", vec![key]),
+        (
+            json!({"done": true, "id": "x"}),
+            "[]",
+            vec!["objects_by_id (type=? AND id=?)"],
+        ),
+        // Nothing else leads there.
+        (
+            json!({"title": {"$gt": 2}}),
+            r#"{"sortBy":"other"}"#,
+            vec![key, "FOR ORDER BY"],
+        ),
+        (json!({"other": 1}), "[]", vec!["objects_by_id (type=?)"]),
     ] {
-        let plan = plan(&connection, &filter, "[]");
-        assert!(plan.contains(index), "{filter}: {plan}");
-        assert!(!plan.contains("objects_by_id"), "{filter}: {plan}");
+        let plan = plan_along(&connection, &paths, &filter, sort);
+        for part in &expected {
+            assert!(plan.contains(part), "{filter} {sort}: {plan}");
+        }
+        let sorts = expected
+            .iter()
+            .any(|part| part.contains("ORDER BY") || part.contains("LAST TERM"));
+        assert_eq!(
+            plan.contains("TEMP B-TREE"),
+            sorts,
+            "{filter} {sort}: {plan}"
+        );
     }
-    let by_title = plan(&connection, &json!({}), r#"{"sortBy":"title"}"#);
-    assert!(by_title.contains("by_title"), "{by_title}");
     let by_id = plan(&connection, &json!({"id": "x"}), "[]");
     assert!(by_id.contains("objects_by_id (type=? AND id=?)"), "{by_id}");
+}
+
+/// No document is opened to see what the index holds.
+#[test]
+fn a_condition_asks_the_index_for_the_key() {
+    let connection = database();
+    insert(
+        &connection,
+        &json!({"id": "1", "objectType": "x", "title": 1}),
+    );
+    let indexes = indexes_of(&["title"]);
+    index_all(&connection, &indexes);
+    let (filter, sort) = (
+        Filter::parse(r#"{"title":{"$gte":1}}"#).unwrap(),
+        Sort::parse(r#"{"sortBy":"title"}"#).unwrap(),
+    );
+    let ways = every_way(
+        &connection,
+        &indexes,
+        (&filter, &sort),
+        &compile(&filter, &sort),
+    );
+    let along: Vec<String> = ways
+        .iter()
+        .filter(|way| way.index_used().is_some())
+        .map(Compiled::page)
+        .collect();
+    assert_eq!(along.len(), 2);
+    for sql in along {
+        assert!(!sql.contains("json_type"), "{sql}");
+        assert!(sql.contains("ORDER BY at_key, object LIMIT"), "{sql}");
+    }
 }
 
 /// However far a walk has come, the next page starts where the last one ended.
 #[test]
 fn an_index_leads_to_where_a_page_ended() {
     let connection = database();
-    let by_title = Sort::parse(r#"{"sortBy":"title"}"#).unwrap();
-    let key = compile(&Filter::default(), &by_title).order;
-    connection
-        .execute_batch(&format!("CREATE INDEX by_title ON objects (type, {key})"))
-        .unwrap();
     for number in 0..2000 {
         let id = format!("{number:024x}");
         insert(
             &connection,
-            &json!({"id": id, "objectType": "x", "title": number / 2}),
+            &json!({"id": id, "objectType": "x", "title": number / 2, "done": true}),
         );
     }
-    connection.execute_batch(GATHER_STATISTICS).unwrap();
+    let indexes = indexes_of(&["title", "done"]);
+    index_all(&connection, &indexes);
     let last = json!({"id": format!("{:024x}", 1500), "title": 750});
-    let cases = [
-        ("[]", "objects_by_id (type=? AND id>?)"),
-        (r#"{"sortBy":"title"}"#, "by_title (type=? AND <expr>>?)"),
-    ];
-    for (sort, expected) in cases {
-        let sort = Sort::parse(sort).unwrap();
-        let compiled = compile(&Filter::default(), &sort).behind(&sort, &sort.position(&last));
-        let plan = plan_compiled(&connection, compiled);
+    for (filter, sort, expected) in [
+        ("{}", "[]", "objects_by_id (type=? AND id>?)"),
+        (
+            "{}",
+            r#"{"sortBy":"title"}"#,
+            "PRIMARY KEY (of_index=? AND at_key>?)",
+        ),
+        (
+            "{}",
+            r#"{"sortBy":"title","direction":"desc"}"#,
+            "PRIMARY KEY (of_index=? AND at_key<?)",
+        ),
+        (
+            r#"{"done":true}"#,
+            "[]",
+            "PRIMARY KEY (of_index=? AND at_key=? AND object>?)",
+        ),
+    ] {
+        let (filter, sort) = (Filter::parse(filter).unwrap(), Sort::parse(sort).unwrap());
+        let compiled = compile(&filter, &sort);
+        let compiled = choose(
+            &connection,
+            &indexes,
+            (&filter, &sort),
+            compiled,
+            Purpose::Page,
+        )
+        .unwrap();
+        let plan = plan_compiled(&connection, &compiled.behind(&sort, &sort.position(&last)));
         assert!(plan.contains(expected), "{sort:?}: {plan}");
-        assert!(!plan.contains("TEMP B-TREE"), "{sort:?}: {plan}");
+        assert!(
+            !plan.contains("TEMP B-TREE FOR ORDER BY"),
+            "{sort:?}: {plan}"
+        );
     }
 }
 
