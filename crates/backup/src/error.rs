@@ -25,6 +25,8 @@ pub enum Error {
     GivenUp(String),
     #[error("this is no backup: {0}")]
     NotABackup(String),
+    #[error("this is no export: {0}")]
+    NotAnExport(String),
     #[error("the archive was changed or damaged: {0}")]
     Damaged(String),
     #[error(
@@ -65,6 +67,7 @@ impl Error {
             | Self::CutShort
             | Self::GivenUp(_)
             | Self::NotABackup(_)
+            | Self::NotAnExport(_)
             | Self::Damaged(_)
             | Self::TooNew { .. }
             | Self::TooLarge(_)

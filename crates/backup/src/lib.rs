@@ -9,6 +9,7 @@
 //! one gets them in an empty folder, complete and as they were ([`unpack`]), or gets an error that says what is wrong.
 
 mod error;
+pub mod export;
 mod folder;
 mod manifest;
 mod read;

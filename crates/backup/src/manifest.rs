@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Larger than the manifest of a server with a hundred thousand files.
-pub const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+/// Larger than the manifest of a server with a million files.
+pub const MANIFEST_BYTES_MAX: u64 = 320 << 20;
 
 /// What an archive says about itself.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -29,7 +29,7 @@ const LOOK_EVERY_BYTES: u64 = 16 << 20;
 /// What stays free on the disk, or a tenth of it where that is less.
 const DISK_RESERVE_BYTES: u64 = 256 << 20;
 /// More than any reason has.
-const REASON_BYTES_MAX: u64 = 4096;
+pub(crate) const REASON_BYTES_MAX: u64 = 4096;
 
 /// How much may be in an archive.
 #[derive(Clone, Copy, Debug)]
@@ -150,12 +150,12 @@ fn parse(text: &[u8]) -> Result<Manifest> {
 }
 
 /// The path of an entry, if it is one that we would have written.
-fn plain_file(entry: &Entry<'_, impl Read>) -> Result<String> {
+pub(crate) fn plain_file(entry: &Entry<'_, impl Read>) -> Result<String> {
     let bytes = entry.path_bytes();
     let path = std::str::from_utf8(&bytes).unwrap_or_default();
     if !is_plain_path(path) {
         return Err(Error::NotABackup(format!(
-            "it holds a file with the name {:?}, which no backup has",
+            "it holds a file with the name {:?}, which we write into no archive",
             String::from_utf8_lossy(&bytes)
                 .chars()
                 .take(80)
@@ -170,7 +170,7 @@ fn plain_file(entry: &Entry<'_, impl Read>) -> Result<String> {
     }
 }
 
-fn small(entry: &mut Entry<'_, impl Read>, bytes_max: u64) -> Result<Vec<u8>> {
+pub(crate) fn small(entry: &mut Entry<'_, impl Read>, bytes_max: u64) -> Result<Vec<u8>> {
     let (mut bytes, length) = (Vec::new(), entry.size());
     if length > bytes_max {
         return Err(Error::TooLarge(format!(
@@ -185,7 +185,7 @@ fn small(entry: &mut Entry<'_, impl Read>, bytes_max: u64) -> Result<Vec<u8>> {
 }
 
 /// Reading stopped, for want of bytes or because they make no sense.
-fn unreadable(error: io::Error) -> Error {
+pub(crate) fn unreadable(error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => Error::CutShort,
         // The tar reader says so itself when half a header is left.

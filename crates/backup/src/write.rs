@@ -86,18 +86,14 @@ impl<W: Write> Writer<W> {
 
     fn add(&mut self, path: &str, bytes: u64, sealed: bool, source: impl Read) -> Result<()> {
         debug_assert!(is_plain_path(path), "`{path}` could not be read again");
-        let mut measured = Measured {
-            source,
-            left: bytes,
-            sum: Sha256::default(),
-        };
+        let mut measured = Measured::new(source, bytes);
         self.tar
             .append_data(&mut header(bytes), path, &mut measured)
             .map_err(Error::Unwritable)?;
         self.files.push(FileRecord {
             path: path.to_owned(),
             bytes,
-            sha256: hex(&measured.sum.finish()),
+            sha256: hex(&measured.sum()),
             sealed,
         });
         Ok(())
@@ -140,7 +136,7 @@ impl<W: Write> Writer<W> {
     }
 }
 
-fn header(bytes: u64) -> Header {
+pub(crate) fn header(bytes: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(EntryType::Regular);
     header.set_mode(0o600);
@@ -149,10 +145,25 @@ fn header(bytes: u64) -> Header {
 }
 
 /// Sums up what is read, and fails where a file turns out shorter than it was said to be.
-struct Measured<R> {
+pub(crate) struct Measured<R> {
     source: R,
     left: u64,
     sum: Sha256,
+}
+
+impl<R> Measured<R> {
+    pub(crate) fn new(source: R, bytes: u64) -> Self {
+        Self {
+            source,
+            left: bytes,
+            sum: Sha256::default(),
+        }
+    }
+
+    /// The checksum of what was read.
+    pub(crate) fn sum(self) -> [u8; 32] {
+        self.sum.finish()
+    }
 }
 
 impl<R: Read> Read for Measured<R> {

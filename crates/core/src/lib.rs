@@ -4,6 +4,7 @@
 //! Services never call one another. What one needs of another is a small type or trait in here, wired together by
 //! the binary.
 
+mod api_key;
 pub mod app_users;
 pub mod audit;
 mod completion;
@@ -19,6 +20,7 @@ pub mod quotas;
 pub mod rate;
 pub mod throttle;
 
+pub use api_key::api_key;
 pub use app_users::{AppUser, AppUsers, Asking};
 pub use audit::{Act, Actor, Audit};
 pub use completion::complete;

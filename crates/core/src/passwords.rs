@@ -38,6 +38,11 @@ impl Default for Cost {
     }
 }
 
+/// The most that comparing with a hash from elsewhere may take.
+const FOREIGN_MEMORY_KIB_MAX: u32 = 256 << 10;
+const FOREIGN_PASSES_MAX: u32 = 10;
+const FOREIGN_LANES_MAX: u32 = 16;
+
 /// Hashes and compares passwords. Cloning gives another handle on the same queue.
 #[derive(Clone, Debug)]
 pub struct Passwords {
@@ -158,6 +163,43 @@ impl Turn {
     }
 }
 
+/// Whether this is a hash that somebody else made, and one that takes no more to compare with than we would spend.
+pub fn is_bearable_hash(hash: &str) -> bool {
+    let mut parts = hash.split('$');
+    let (Some(""), Some("argon2id"), Some("v=19"), Some(cost), Some(salt), Some(tag), None) = (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ) else {
+        return false;
+    };
+    let mut costs = cost.split(',');
+    let mut is_within = |name: &str, max: u32| {
+        let value = costs.next().and_then(|cost| cost.strip_prefix(name));
+        let value = value.and_then(|value| value.parse().ok());
+        value.is_some_and(|value: u32| (1..=max).contains(&value))
+    };
+    let is_cheap = is_within("m=", FOREIGN_MEMORY_KIB_MAX)
+        && is_within("t=", FOREIGN_PASSES_MAX)
+        && is_within("p=", FOREIGN_LANES_MAX)
+        && costs.next().is_none();
+    let is_base64 = |text: &str, min: usize, max: usize| {
+        (min..=max).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
+    };
+    // It is what every comparison does first.
+    is_cheap
+        && is_base64(salt, 11, 64)
+        && is_base64(tag, 14, 128)
+        && argon2::PasswordHash::new(hash).is_ok()
+}
+
 /// What looks like a stored hash and costs as much to compare with, yet no password has it. To hash one would hold up
 /// the start of the server.
 fn decoy(params: &Params) -> String {
@@ -209,6 +251,25 @@ mod tests {
             assert!(!verify(&passwords, wrong, Some(&stored)).await, "{wrong}");
         }
         assert!(!verify(&passwords, "hunter 2 ä", None).await);
+    }
+
+    #[test]
+    fn a_hash_from_elsewhere_must_be_bearable() {
+        let own = hash(&Params::default(), "a").unwrap();
+        assert!(is_bearable_hash(&own), "{own}");
+        let changed = |from: &str, to: &str| own.replacen(from, to, 1);
+        for wrong in [
+            changed("argon2id", "argon2i"),
+            changed("m=", "m=9"),
+            changed("t=2", "t=99"),
+            changed("p=1", "p=99"),
+            changed("v=19", "v=16"),
+            format!("{own}$x"),
+            "$2b$10$abcdefghijklmnopqrstuv".to_owned(),
+            String::new(),
+        ] {
+            assert!(!is_bearable_hash(&wrong), "{wrong}");
+        }
     }
 
     #[test]
