@@ -283,10 +283,10 @@ impl Hub {
         Ok(false)
     }
 
-    /// Ends every socket of a gateway that is being removed.
-    pub(crate) fn end_all(&self, gateway: GatewayId) {
+    /// Ends every socket of a gateway.
+    pub(crate) fn end_all(&self, gateway: GatewayId, farewell: Farewell) {
         for station in &self.shared.stations {
-            station.inbox.push(Command::EndAll(gateway));
+            station.inbox.push(Command::EndAll(gateway, farewell));
         }
     }
 

@@ -8,6 +8,7 @@
 //! the receivers in its `roster` and writes to them. `session` and `frame` hold the protocol without any I/O. One slow
 //! or hostile socket costs the others nothing: every queue is bounded, and whose is full is dropped and counted.
 
+mod circles;
 mod counters;
 mod error;
 pub mod frame;

@@ -9,7 +9,7 @@ use pilvi_base::{Clock, Secret, TaskGroup};
 use pilvi_core::{
     AppUser, AppUsers, Asking, Audit, Directory, Fairness, Identity, Quotas, Rates, Resource,
 };
-use pilvi_model::{BackendId, Error, GatewayId, Result};
+use pilvi_model::{AccountId, BackendId, Error, GatewayId, Result};
 use pilvi_web::Site;
 
 use crate::counters::{Counters, Counts};
@@ -200,11 +200,7 @@ impl Mws {
         tags: Vec<Arc<str>>,
     ) -> Result<Reservation> {
         let account = gateway.instance().account;
-        let most = match &self.quotas {
-            Some(quotas) => quotas.most(account, Resource::Sockets).await?,
-            None => u64::MAX,
-        };
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let most = self.sockets_max_of(account).await?;
         if self.hub.sockets_of_account(account) >= most {
             return Err(Error::over_limit(format!(
                 "the account has the {most} web sockets that its quota gives it; close some first, or ask the \
@@ -213,6 +209,15 @@ impl Mws {
         }
         let share = Share { account, most };
         self.reservations.reserve(gateway.id, share, tags)
+    }
+
+    /// How many sockets an account may have.
+    pub(crate) async fn sockets_max_of(&self, account: AccountId) -> Result<usize> {
+        let most = match &self.quotas {
+            Some(quotas) => quotas.most(account, Resource::Sockets).await?,
+            None => u64::MAX,
+        };
+        Ok(usize::try_from(most).unwrap_or(usize::MAX))
     }
 
     pub(crate) async fn find_socket(&self, gateway: GatewayId, id: &str) -> Result<Connected> {

@@ -79,7 +79,7 @@ impl Mws {
                 let ticket = Ticket {
                     gateway,
                     connected,
-                    claim,
+                    claim: Some(claim),
                 };
                 (seat, Ok(ticket))
             }

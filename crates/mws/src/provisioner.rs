@@ -8,6 +8,7 @@ use pilvi_model::{Instance, Provider, Result};
 use serde_json::{Map, Value};
 
 use crate::mws::Mws;
+use crate::session::Farewell;
 use crate::settings::Change;
 
 impl Provisioner for Mws {
@@ -52,7 +53,7 @@ impl Mws {
     fn let_go(&self, instance: &Instance) {
         if let Ok(gateway) = instance.id.parse() {
             self.reservations.cancel_all(gateway);
-            self.hub.end_all(gateway);
+            self.hub.end_all(gateway, Farewell::GOING_AWAY);
         }
     }
 }

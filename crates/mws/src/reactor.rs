@@ -277,7 +277,7 @@ impl Reactor {
                     // Who asked may have gone; so with the answers below.
                     let _ = answer.send(socket.is_some());
                 }
-                Command::EndAll(gateway) => self.end_all_of(gateway, now),
+                Command::EndAll(gateway, farewell) => self.end_all_of(gateway, farewell, now),
                 Command::Find {
                     gateway,
                     id,
@@ -334,7 +334,7 @@ impl Reactor {
                 gateway,
                 connected,
                 claim,
-            }) => (Ok((gateway, connected)), Some(claim)),
+            }) => (Ok((gateway, connected)), claim),
             Err(farewell) => (Err(farewell), None),
         };
         let mut socket = Socket::new(transport, head, seat, permit, session, claim);
@@ -375,13 +375,13 @@ impl Reactor {
         self.unlist_if_ending(key);
     }
 
-    fn end_all_of(&mut self, gateway: GatewayId, now: Instant) {
+    fn end_all_of(&mut self, gateway: GatewayId, farewell: Farewell, now: Instant) {
         let Some(roster) = self.rosters.get(&gateway) else {
             return;
         };
         let keys: Vec<u32> = roster.sockets().collect();
         for key in keys {
-            self.end(key, Farewell::GOING_AWAY, now);
+            self.end(key, farewell, now);
         }
     }
 

@@ -29,7 +29,7 @@ impl Farewell {
     pub(crate) const SLOW_READER: Self = Self::new(1013, "reading too slowly");
     pub(crate) const FULL: Self = Self::new(1013, "too many sockets");
 
-    const fn new(code: u16, reason: &'static str) -> Self {
+    pub(crate) const fn new(code: u16, reason: &'static str) -> Self {
         Self { code, reason }
     }
 }

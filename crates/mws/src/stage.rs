@@ -138,7 +138,7 @@ impl Stage {
                 tags,
                 connected_at: Timestamp::from_millis(0),
             },
-            claim: self.reservations.claim(made.id).unwrap(),
+            claim: self.reservations.claim(made.id),
         };
         let berth = self.hub.berth().unwrap();
         let seat = berth

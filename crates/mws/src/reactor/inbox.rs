@@ -41,7 +41,7 @@ pub(crate) enum Command {
         answer: oneshot::Sender<bool>,
     },
     /// Ends all sockets of a gateway.
-    EndAll(GatewayId),
+    EndAll(GatewayId, Farewell),
     Find {
         gateway: GatewayId,
         id: SocketId,

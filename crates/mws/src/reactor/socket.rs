@@ -45,7 +45,8 @@ pub(crate) struct Newcomer {
 pub(crate) struct Ticket {
     pub(crate) gateway: GatewayId,
     pub(crate) connected: Connected,
-    pub(crate) claim: Claim,
+    /// Absent where nothing was reserved.
+    pub(crate) claim: Option<Claim>,
 }
 
 /// There are as many of these as connections: what is not needed by an idle one is on the heap.
