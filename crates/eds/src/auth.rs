@@ -4,7 +4,6 @@
 //! Nothing here tells whether a name or an address is known. A wrong name takes as long as a wrong password, and mail
 //! is sent behind the back of whoever asked for it.
 
-pub mod form;
 mod mails;
 
 pub(crate) use mails::{LETTER_BOX_RULES, RULES as MAIL_RULES};
@@ -21,12 +20,12 @@ use pilvi_model::{BackendId, Error, FieldError, Result, Timestamp};
 use pilvi_store::backend::{
     Presented, Purpose, Refresh, Renewal, SessionKind, SignedIn, StoredLogin, Tokens,
 };
+use pilvi_web::form::{Credentials, Form};
 use pilvi_web::{Refusal, Reply};
 use serde_json::{Value, json};
 
 use crate::Eds;
 use crate::caller::Tenant;
-use form::{Credentials, Form};
 
 /// What the documentation of the old service says, in seconds (`eds.md` §8.1).
 const ACCESS_LIFE: Duration = Duration::from_secs(28_799);

@@ -5,8 +5,8 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, Method};
 use pilvi_base::Secret;
-use pilvi_core::InFlight;
-use pilvi_model::{Asker, BackendId, Error, Instance, Provider, RequestId, Result};
+use pilvi_core::{InFlight, api_key};
+use pilvi_model::{AccountId, Asker, BackendId, Error, Instance, Provider, RequestId, Result};
 use pilvi_store::Backend;
 use pilvi_store::backend::Author;
 use pilvi_web::{Arrival, Refusal, Scheme, bearer};
@@ -17,8 +17,12 @@ use crate::Eds;
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub backend: Backend,
+    /// Whose backend it is.
+    pub account: AccountId,
     pub asker: Asker,
     pub request: RequestId,
+    /// How the request came, for addresses in its reply.
+    pub arrival: Arrival,
     /// As long as the request is under way; `None`: nobody counts it.
     _in_flight: Option<InFlight>,
 }
@@ -73,11 +77,14 @@ impl FromRequestParts<Eds> for Caller {
             _ => None,
         };
         let backend = eds.0.store.backend(id);
-        let asker = asker(&parts.headers, eds, &instance, &backend).await?;
+        let shown = Shown::of(&parts.headers)?;
+        let asker = shown.asker(eds, &instance, &backend).await?;
         Ok(Self {
             backend,
+            account: instance.account,
             asker,
-            request: arrival.request_id,
+            request: arrival.request_id.clone(),
+            arrival,
             _in_flight: in_flight,
         })
     }
@@ -100,51 +107,85 @@ async fn backend(headers: &HeaderMap, eds: &Eds) -> Result<(BackendId, std::sync
         .find(Provider::Eds, text.trim())
         .await?
         .ok_or_else(unknown)?;
-    if non_empty(headers, "enginio-backend-secret").is_some() {
+    let shown = non_empty(headers, "enginio-backend-secret");
+    if shown.is_some_and(|key| key != api_key(&instance.id)) {
         return Err(Error::bad_request(
-            "the header Enginio-Backend-Secret is wrong: this backend has no secret; leave the header out",
+            "the header Enginio-Backend-Secret is wrong; send the backend's API key, or leave the header out",
         ));
     }
     Ok((id, instance))
 }
 
-/// A valid master key comes first, then the bearer token, then the session; whatever is looked at must be valid.
-async fn asker(
-    headers: &HeaderMap,
-    eds: &Eds,
-    instance: &Instance,
-    backend: &Backend,
-) -> Result<Asker> {
-    let wrong = |what| {
+/// What a request carries to say who asks. A valid master key comes first, then the bearer token, then the session;
+/// whatever is looked at must be valid.
+#[derive(Clone, Debug)]
+pub(crate) enum Shown {
+    Nothing,
+    MasterKey(Secret),
+    /// An administrator's or a user's.
+    Bearer(Secret),
+    Session(Secret),
+}
+
+impl Shown {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self> {
+        if let Some(key) = non_empty(headers, "enginio-backend-masterkey") {
+            return Ok(Self::MasterKey(Secret::new(strip_bearer(key))));
+        }
+        if headers.contains_key(AUTHORIZATION) {
+            let token = bearer(headers, Scheme::AnyCase);
+            return token
+                .map(Self::Bearer)
+                .ok_or_else(|| Self::not_valid("the Authorization header"));
+        }
+        Ok(match session_token(headers) {
+            Some(token) => Self::Session(Secret::new(token)),
+            None => Self::Nothing,
+        })
+    }
+
+    /// Who asks with this now. It may be worth nothing any more.
+    pub(crate) async fn asker(
+        &self,
+        eds: &Eds,
+        instance: &Instance,
+        backend: &Backend,
+    ) -> Result<Asker> {
+        match self {
+            Self::Nothing => Ok(Asker::Anonymous),
+            Self::MasterKey(key) => match eds.0.identity.administers(key, instance).await? {
+                true => Ok(Asker::Admin),
+                false => Err(Self::not_valid("the master key")),
+            },
+            Self::Bearer(token) => match known(token, eds, instance, backend).await? {
+                Some(asker) => Ok(asker),
+                None => Err(Self::not_valid("the token")),
+            },
+            Self::Session(token) => {
+                let user = signed_in(token, eds, backend).await?;
+                user.ok_or_else(|| Self::not_valid("the session token"))
+            }
+        }
+    }
+
+    /// What tells it from others, without being of use to anybody.
+    pub(crate) fn key(&self) -> (u8, [u8; 32]) {
+        match self {
+            Self::Nothing => (0, [0; 32]),
+            Self::MasterKey(key) => (1, key.digest()),
+            Self::Bearer(token) => (2, token.digest()),
+            Self::Session(token) => (3, token.digest()),
+        }
+    }
+
+    fn not_valid(what: &str) -> Error {
         Error::unauthenticated(format!(
             "{what} is not valid for this backend, or no longer"
         ))
-    };
-    if let Some(key) = non_empty(headers, "enginio-backend-masterkey") {
-        let key = Secret::new(strip_bearer(key));
-        return match eds.0.identity.administers(&key, instance).await? {
-            true => Ok(Asker::Admin),
-            false => Err(wrong("the master key")),
-        };
-    }
-    if headers.contains_key(AUTHORIZATION) {
-        let token =
-            bearer(headers, Scheme::AnyCase).ok_or_else(|| wrong("the Authorization header"))?;
-        return match known(&token, eds, instance, backend).await? {
-            Some(asker) => Ok(asker),
-            None => Err(wrong("the token")),
-        };
-    }
-    match session_token(headers) {
-        Some(token) => {
-            let user = signed_in(&Secret::new(token), eds, backend).await?;
-            user.ok_or_else(|| wrong("the session token"))
-        }
-        None => Ok(Asker::Anonymous),
     }
 }
 
-/// The token that may be an administrator's, from where [`asker`] looks for one.
+/// The token that may be an administrator's, from where [`Shown`] looks for one.
 pub(crate) fn admin_token(headers: &HeaderMap) -> Option<Secret> {
     match non_empty(headers, "enginio-backend-masterkey") {
         Some(key) => Some(Secret::new(strip_bearer(key))),

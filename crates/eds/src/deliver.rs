@@ -4,9 +4,11 @@
 //! what is due, sends it, writes down how it went, and ends when nothing is pending. Deliveries that concern the
 //! same object go one after the other; different objects and different webhooks do not wait for each other.
 
+mod ping;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -20,7 +22,9 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::Parts;
-use crate::webhooks::Headers;
+use crate::webhooks::signing::{Signing, seconds};
+use crate::webhooks::{Attempt, Headers};
+pub(crate) use ping::Pings;
 
 /// How long to wait before each further attempt. After the last the delivery is given up: about two hours in all.
 const RETRY_AFTER: [Duration; 8] = [
@@ -144,6 +148,12 @@ impl Deliverer {
         self.0
             .tasks
             .spawn("webhook resume", async move { resume.resume().await });
+        if let Some(asked) = self.0.eds.pings.take() {
+            let ping = self.clone();
+            self.0
+                .tasks
+                .spawn("webhook pings", async move { ping.ping(asked).await });
+        }
         let follow = self.clone();
         self.0.tasks.spawn("webhook deliverer", async move {
             loop {
@@ -293,7 +303,9 @@ impl Deliverer {
             let next = backend.next_delivery_at(webhook).await?;
             return Ok(next.map_or(Progress::Done, Progress::Until));
         }
-        let Some(target) = self.target(backend, webhook).await? else {
+        // What waits for one that is switched off waits until it is switched on.
+        let found = self.target(backend, webhook).await?;
+        let Some(target) = found.filter(|target| target.enabled) else {
             return Ok(Progress::Done);
         };
         let lanes = futures_util::stream::iter(lanes(due));
@@ -350,37 +362,55 @@ impl Deliverer {
             Ok(own) => self.0.in_flight.acquire().await.map(|one| (own, one)),
             Err(closed) => Err(closed),
         };
-        let answer = match (permits, target.request(&delivery)) {
-            (Ok(_permits), Ok((uri, headers, body))) => {
-                self.0.egress.post(&uri, headers, body).await
+        let attempt = match permits {
+            Ok(_permits) => {
+                let body = body(target, &delivery);
+                self.send(target, &delivery.id(), &delivery.request, body)
+                    .await
             }
-            (_, Err(fault)) => Err(EgressError::Refused(fault)),
-            (Err(_), _) => Err(EgressError::Refused(
-                "the server is shutting down".to_owned(),
-            )),
+            Err(_) => Attempt {
+                status: None,
+                answer: None,
+                error: Some("the server is shutting down".to_owned()),
+                took: Duration::ZERO,
+            },
         };
-        let (status, error) = judge(&answer);
-        let retry_in = error.as_ref().and_then(|_| {
+        let retry_in = attempt.error.as_ref().and_then(|_| {
             RETRY_AFTER
-                .get(usize::try_from(delivery.attempts).unwrap_or(usize::MAX))
+                .get(usize::try_from(delivery.attempts_in_turn).unwrap_or(usize::MAX))
                 .copied()
         });
         Outcome {
             delivery,
             at: self.now(),
-            status,
-            error,
+            took: attempt.took,
+            status: attempt.status,
+            answer: attempt.answer,
+            error: attempt.error,
             retry_in,
         }
+    }
+
+    /// One signed request.
+    async fn send(&self, target: &Target, id: &str, request: &str, body: String) -> Attempt {
+        let began = Instant::now();
+        let answer = match target.request(id, request, self.now(), body) {
+            Ok((uri, headers, body)) => self.0.egress.post(&uri, headers, body).await,
+            Err(fault) => Err(EgressError::Refused(fault)),
+        };
+        judge(answer, began.elapsed())
     }
 
     async fn target(&self, backend: &Backend, webhook: WebhookId) -> Result<Option<Target>> {
         let Some(stored) = backend.find_webhook(webhook).await? else {
             return Ok(None);
         };
+        let (keyring, signing) = (&self.0.eds.keyring, stored.sealed_signing.as_deref());
         Ok(Some(Target {
             backend: backend.id,
-            headers: Headers::unseal(&self.0.eds.keyring, backend.id, &stored)?,
+            headers: Headers::unseal(keyring, backend.id, &stored)?,
+            signing: Signing::unseal(keyring, backend.id, webhook, signing)?,
+            enabled: stored.enabled,
             url: stored.url,
             payload_as: stored.payload_as,
         }))
@@ -406,10 +436,18 @@ struct Target {
     url: String,
     headers: Headers,
     payload_as: PayloadAs,
+    signing: Signing,
+    enabled: bool,
 }
 
 impl Target {
-    fn request(&self, delivery: &DueDelivery) -> Result<(Uri, HeaderMap, Bytes), String> {
+    fn request(
+        &self,
+        id: &str,
+        request: &str,
+        at: Timestamp,
+        body: String,
+    ) -> Result<(Uri, HeaderMap, Bytes), String> {
         let uri = self
             .url
             .parse()
@@ -425,44 +463,63 @@ impl Target {
         let text = |text: &str| {
             HeaderValue::from_str(text).map_err(|_| "an id holds what no header can".to_owned())
         };
-        headers.insert("pilvi-delivery", text(&delivery.id())?);
-        headers.insert("x-request-id", text(&delivery.request)?);
-        Ok((
-            uri,
-            headers,
-            body(self.backend, self.payload_as, delivery).into(),
-        ))
+        headers.insert("pilvi-delivery", text(id)?);
+        headers.insert("x-request-id", text(request)?);
+        headers.insert("webhook-id", text(id)?);
+        headers.insert("webhook-timestamp", seconds(at).into());
+        if let Some(signatures) = self.signing.sign(id, at, body.as_bytes()) {
+            headers.insert("webhook-signature", text(&signatures)?);
+        }
+        Ok((uri, headers, body.into()))
+    }
+
+    /// A payload in the form that the receiver wants.
+    fn payload(&self, payload: String) -> String {
+        match self.payload_as {
+            PayloadAs::Object => payload,
+            PayloadAs::String => Value::String(payload).to_string(),
+        }
     }
 }
 
 /// What a webhook receives (`eds.md` §13). The object is stored as JSON text and passed on as it is.
-fn body(backend: BackendId, payload_as: PayloadAs, delivery: &DueDelivery) -> String {
+fn body(target: &Target, delivery: &DueDelivery) -> String {
     let meta = json!({
-        "backendId": backend.to_string(),
+        "backendId": target.backend.to_string(),
         "eventName": delivery.event.as_str(),
         "requestId": delivery.request,
         "userId": delivery.user,
     });
-    let mut payload = format!("{{\"object\":{},\"meta\":{meta}}}", delivery.document);
-    if payload_as == PayloadAs::String {
-        payload = Value::String(payload).to_string();
-    }
+    let payload = target.payload(format!(
+        "{{\"object\":{},\"meta\":{meta}}}",
+        delivery.document
+    ));
     let receivers = delivery.readers.subjects().to_json();
     format!("{{\"payload\":{payload},\"receivers\":{receivers}}}")
 }
 
 /// Any 2xx is a delivery; everything else is worth another try.
-fn judge(answer: &Result<Answer, EgressError>) -> (Option<u16>, Option<String>) {
-    match answer {
-        Ok(answer) if answer.status.is_success() => (Some(answer.status.as_u16()), None),
-        Ok(answer) => {
-            let error = format!("the target answered {}: {}", answer.status, answer.excerpt);
-            (
-                Some(answer.status.as_u16()),
-                Some(error.trim_end_matches([' ', ':']).to_owned()),
-            )
+fn judge(answer: Result<Answer, EgressError>, took: Duration) -> Attempt {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            return Attempt {
+                status: None,
+                answer: None,
+                error: Some(error.to_string()),
+                took,
+            };
         }
-        Err(error) => (None, Some(error.to_string())),
+    };
+    let error = (!answer.status.is_success()).then(|| {
+        let error = format!("the target answered {}: {}", answer.status, answer.excerpt);
+        error.trim_end_matches([' ', ':']).to_owned()
+    });
+    Attempt {
+        status: Some(answer.status.as_u16()),
+        answer: Some(answer.excerpt),
+        error,
+        took,
     }
 }
 
@@ -525,6 +582,7 @@ mod tests {
             object_type: "objects.todos".to_owned(),
             object_id: pilvi_model::ObjectId::from_bytes([object; 12]),
             attempts: 0,
+            attempts_in_turn: 0,
             request: "a671f67b4f41c20b53988a6057b32539".to_owned(),
             user: None,
             document: r#"{"id":"x"}"#.to_owned(),
@@ -566,16 +624,23 @@ mod tests {
 
     #[test]
     fn the_body_is_what_the_specification_shows() {
-        let backend = "532831a2698b3c6ae8091d6d".parse().unwrap();
-        let object = body(backend, PayloadAs::Object, &delivery(1, 7));
+        let mut target = Target {
+            backend: "532831a2698b3c6ae8091d6d".parse().unwrap(),
+            url: String::new(),
+            headers: Headers::default(),
+            payload_as: PayloadAs::Object,
+            signing: Signing::default(),
+            enabled: true,
+        };
+        let object = body(&target, &delivery(1, 7));
         let payload = concat!(
             r#"{"object":{"id":"x"},"meta":{"backendId":"532831a2698b3c6ae8091d6d","eventName":"update","#,
             r#""requestId":"a671f67b4f41c20b53988a6057b32539","userId":null}}"#
         );
         let receivers = r#""receivers":[{"id":"*","objectType":"aclSubject"}]"#;
         assert_eq!(object, format!("{{\"payload\":{payload},{receivers}}}"));
-        let string: Value =
-            serde_json::from_str(&body(backend, PayloadAs::String, &delivery(1, 7))).unwrap();
+        target.payload_as = PayloadAs::String;
+        let string: Value = serde_json::from_str(&body(&target, &delivery(1, 7))).unwrap();
         assert_eq!(string["payload"], payload);
     }
 
@@ -621,17 +686,20 @@ mod tests {
     #[test]
     fn only_a_2xx_is_a_delivery() {
         let answer = |status: u16| {
-            let status = StatusCode::from_u16(status).unwrap();
-            judge(&Ok(Answer {
-                status,
+            let answer = Answer {
+                status: StatusCode::from_u16(status).unwrap(),
                 excerpt: "no".to_owned(),
-            }))
+            };
+            let attempt = judge(Ok(answer), Duration::from_millis(3));
+            assert_eq!(attempt.answer.as_deref(), Some("no"));
+            (attempt.status, attempt.error)
         };
         assert_eq!(answer(201), (Some(201), None));
         let error = "the target answered 500 Internal Server Error: no".to_owned();
         assert_eq!(answer(500), (Some(500), Some(error)));
         assert_eq!(answer(302).0, Some(302));
         assert!(answer(302).1.is_some());
-        assert!(judge(&Err(EgressError::Timeout)).1.is_some());
+        let silent = judge(Err(EgressError::Timeout), Duration::ZERO);
+        assert!(silent.error.is_some() && silent.status.is_none());
     }
 }

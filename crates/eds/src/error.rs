@@ -4,7 +4,13 @@ use http::StatusCode;
 use pilvi_web::{Cors, Manners, Refusal};
 use serde_json::{Value, json};
 
-pub(crate) struct EdsManners;
+use crate::files::Uploads;
+use crate::transfers;
+
+pub(crate) struct EdsManners {
+    /// How large a file may be.
+    pub(crate) file_bytes_max: u64,
+}
 
 /// JSON bodies may be this large; files have a limit of their own.
 const BODY_MAX_BYTES: usize = 2 << 20;
@@ -41,5 +47,13 @@ impl Manners for EdsManners {
 
     fn body_max_bytes(&self) -> usize {
         BODY_MAX_BYTES
+    }
+
+    fn body_max_bytes_at(&self, path: &str) -> usize {
+        if transfers::is_chunk(path) {
+            return usize::try_from(transfers::IMPORT_BYTES_MAX).unwrap_or(usize::MAX);
+        }
+        let of_files = Uploads::body_bytes_max(self.file_bytes_max, path);
+        of_files.unwrap_or(BODY_MAX_BYTES)
     }
 }

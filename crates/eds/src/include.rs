@@ -8,13 +8,13 @@ use std::collections::{HashMap, HashSet};
 
 use pilvi_model::query::value::Reference;
 use pilvi_model::query::{Include, Query};
-use pilvi_model::{Asker, Error, Result};
-use pilvi_store::Backend;
+use pilvi_model::{Error, Result};
 use pilvi_store::backend::Target;
 use serde_json::{Map, Value};
 
 use crate::Eds;
 use crate::caller::Caller;
+use crate::files::Shown;
 
 /// How many references one reply may expand, each place counted.
 const PLACES_MAX: usize = 10_000;
@@ -48,7 +48,7 @@ impl Eds {
             .map(|text| serde_json::from_str(text));
         let last: Option<Value> = last.transpose().map_err(Error::internal)?;
         let next = query.next(texts.len(), last.as_ref());
-        let results = expand(&caller.backend, &caller.asker, &query.include, texts).await?;
+        let results = expand(self, caller, &query.include, texts).await?;
         Ok(Listed { results, next })
     }
 
@@ -59,7 +59,7 @@ impl Eds {
         include: &Include,
         text: String,
     ) -> Result<String> {
-        let mut texts = expand(&caller.backend, &caller.asker, include, vec![text]).await?;
+        let mut texts = expand(self, caller, include, vec![text]).await?;
         texts
             .pop()
             .ok_or_else(|| Error::internal("expanding lost an object"))
@@ -68,8 +68,8 @@ impl Eds {
 
 /// Expands what `include` names in each of the objects.
 async fn expand(
-    backend: &Backend,
-    asker: &Asker,
+    eds: &Eds,
+    caller: &Caller,
     include: &Include,
     texts: Vec<String>,
 ) -> Result<Vec<String>> {
@@ -91,10 +91,12 @@ async fn expand(
     // The depth of `include` is bounded, and with it the number of rounds.
     while !level.is_empty() {
         let targets = targets(&level, &mut budget)?;
-        let found = backend
-            .find_objects(asker.clone(), targets, budget.bytes)
+        let found = caller
+            .backend
+            .find_objects(caller.asker.clone(), targets, budget.bytes)
             .await?;
-        let found = Found::new(found)?;
+        let mut found = Found::new(found)?;
+        found.show_files(eds, caller).await?;
         for (object, include) in &mut level {
             put_in_place(object, include, &found, &mut budget)?;
         }
@@ -144,6 +146,17 @@ impl Found {
             .map(parse)
             .collect::<Result<_>>()
             .map(Self)
+    }
+
+    /// Files are shown as `GET /v1/files` shows them.
+    async fn show_files(&mut self, eds: &Eds, caller: &Caller) -> Result<()> {
+        let documents = || self.0.values().filter_map(|(object, _)| object.as_object());
+        let shown = Shown::of(eds, caller, documents()).await?;
+        let objects = self.0.values_mut();
+        for document in objects.filter_map(|(object, _)| object.as_object_mut()) {
+            shown.complete(document);
+        }
+        Ok(())
     }
 
     /// The object in the place of its reference; `None` where it is missing.

@@ -108,5 +108,9 @@ impl Eds {
         for webhook in &written.webhooks {
             self.0.wakes.wake(caller.backend.id, *webhook);
         }
+        // What names a file may have put it where variants are asked for.
+        if written.object.text.contains(r#""objectType":"files""#) {
+            self.0.variants.wake(caller.backend.id);
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! mean is in `schemas`, and what goes beside a body in `parameters`. `pilvi openapi eds` prints the document, and
 //! `docs/openapi/eds.json` is a copy that a test compares.
 
+mod files;
 mod parameters;
 mod schemas;
 #[cfg(test)]
@@ -124,6 +125,7 @@ fn operation_id(route: &Route) -> String {
 fn needs(who: Who) -> String {
     match who {
         Who::Anyone => "For everybody.".to_owned(),
+        Who::Valid => "For everybody; a credential that comes along must be valid.".to_owned(),
         Who::User => "For the signed-in users of the backend.".to_owned(),
         Who::List => {
             "Needs `read` on the collection, and shows what the caller may read.".to_owned()
@@ -163,10 +165,12 @@ fn security(route: &Route) -> Value {
     let alone = json!({"backend": []});
     match route.who {
         Who::Anyone if route.path == "/v1/session" => json!([with("session")]),
+        // The address says everything.
+        Who::Anyone if route.gives == "Bytes" => json!([{}]),
         Who::Anyone => json!([alone]),
         Who::User => json!([with("token"), with("session")]),
         Who::Admin => json!([with("token"), with("masterKey")]),
-        Who::List | Who::Create | Who::Object(_) | Who::Members(_) | Who::Each => {
+        Who::Valid | Who::List | Who::Create | Who::Object(_) | Who::Members(_) | Who::Each => {
             json!([alone, with("token"), with("session"), with("masterKey")])
         }
     }
@@ -177,6 +181,9 @@ fn schema(name: &str) -> Value {
 }
 
 fn request_body(route: &Route) -> Value {
+    if let Some(content) = files::content(route.takes) {
+        return json!({"required": true, "content": content});
+    }
     let mut content = json!({"application/json": {"schema": schema(route.takes)}});
     // What signs in is read from forms as well.
     if ["Grant", "Credentials"].contains(&route.takes) || route.path.ends_with("/revoke") {
@@ -194,9 +201,18 @@ fn responses(route: &Route) -> Value {
     for status in successes(route) {
         let about = match *status {
             "201" => "It exists now",
+            "206" => "The part that the header Range asks for",
             _ => "Done",
         };
-        let reply = json!({"description": about, "content": {"application/json": {"schema": schema(route.gives)}}});
+        let kind = match route.gives {
+            "Events" => "text/event-stream",
+            // Whatever it says that it is.
+            "Bytes" => "*/*",
+            "Archive" => "application/x-tar",
+            _ => "application/json",
+        };
+        let reply =
+            json!({"description": about, "content": {kind: {"schema": schema(route.gives)}}});
         responses.insert((*status).to_owned(), reply);
     }
     for status in failures(route) {
@@ -215,8 +231,9 @@ fn responses(route: &Route) -> Value {
 fn successes(route: &Route) -> &'static [&'static str] {
     match (route.verb, route.takes) {
         // One of this name may be there already.
-        (Verb::Post, "NewObjectType") => &["200", "201"],
+        (Verb::Post, "NewObjectType" | "NewImport" | "NewIndex") => &["200", "201"],
         (Verb::Post, "NewWebhook" | "Reference") => &["201"],
+        (Verb::Get, _) if route.gives == "Bytes" => &["200", "206"],
         (Verb::Post, _) if route.who == Who::Create => &["201"],
         _ => &["200"],
     }
@@ -228,9 +245,10 @@ fn failures(route: &Route) -> &'static [&'static str] {
     match route.who {
         Who::Anyone if route.path == "/v1/auth/identity" => &["400", "401", "429"],
         Who::Anyone if route.path == "/v1/session" => &["400", "401"],
+        Who::Anyone if route.gives == "Bytes" => &["403", "404", "429"],
         Who::Anyone => &["400", "429"],
         Who::User if route.verb == Verb::Post => &["400", "401", "429"],
-        Who::User => &["400", "401"],
+        Who::User | Who::Valid => &["400", "401"],
         Who::List | Who::Create => &["400", "401", "403"],
         Who::Admin if !is_about_one => &["400", "401", "403"],
         Who::Object(_) | Who::Members(_) | Who::Each | Who::Admin => &["400", "401", "403", "404"],

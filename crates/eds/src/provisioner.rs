@@ -2,24 +2,30 @@
 
 use std::path::Path;
 
+use pilvi_base::secret::random_bytes;
 use pilvi_core::provisioner::{Measuring, Provisioning, refuse_unknown};
-use pilvi_core::{Exporting, Extent, Importing, Incoming, Provisioner, Usage};
-use pilvi_model::{BackendId, Error, Instance, Provider, Result};
+use pilvi_core::{Exporting, Extent, Importing, Incoming, Provisioner};
+use pilvi_model::{Asker, BackendId, Error, Instance, Provider, RequestId, Result};
+use pilvi_store::backend::Author;
 use serde_json::{Map, Value};
 
 use crate::Eds;
+use crate::types::templates::Template;
 
 /// The key of an instance's configuration that says who may use a new backend.
 const OPENNESS: &str = "openness";
 const OPEN: &str = "open";
 const PRIVATE: &str = "private";
+/// The key that says with which object types it begins.
+const TEMPLATE: &str = "template";
 
 impl Provisioner for Eds {
     fn provider(&self) -> Provider {
         Provider::Eds
     }
 
-    /// `openness` is `open`, as old clients expect and as it is when nothing is said, or `private`.
+    /// `openness` is `open`, as old clients expect and as it is when nothing is said, or `private`. `template` is one
+    /// of `Template::ALL`; a backend without one is blank.
     fn initial_config(&self, asked: Map<String, Value>) -> Result<Map<String, Value>> {
         initial_config(asked)
     }
@@ -27,15 +33,29 @@ impl Provisioner for Eds {
     fn create<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
         Box::pin(async move {
             let backend: BackendId = instance.id.parse()?;
+            let (store, now) = (&self.0.store, self.now());
             match is_private(instance) {
-                true => {
-                    self.0
-                        .store
-                        .create_private_backend(backend, self.now())
-                        .await
-                }
-                false => self.0.store.create_backend(backend).await,
+                true => store.create_private_backend(backend, now).await?,
+                false => store.create_backend(backend).await?,
             }
+            let types = template(instance).types(&self.0.ids, now)?;
+            if types.is_empty() {
+                return Ok(());
+            }
+            let author = Author {
+                asker: Asker::Admin,
+                request: RequestId::from_bytes(random_bytes()),
+                at: now,
+            };
+            let backend = store.backend(backend);
+            backend.import_collections(types, author).await.map(drop)
+        })
+    }
+
+    fn suspend<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
+        Box::pin(async move {
+            self.end_streams(instance.id.parse()?);
+            Ok(())
         })
     }
 
@@ -63,19 +83,14 @@ impl Provisioner for Eds {
     }
 
     fn usage<'a>(&'a self, instance: &'a Instance) -> Measuring<'a> {
-        Box::pin(async move {
-            let bytes = self.0.store.backend_bytes(instance.id.parse()?).await?;
-            Ok(Usage {
-                storage_bytes: Some(bytes),
-                ..Usage::default()
-            })
-        })
+        Box::pin(async move { self.measure(instance.id.parse()?).await })
     }
 
     fn remove<'a>(&'a self, instance: &'a Instance) -> Provisioning<'a> {
         Box::pin(async move {
             let backend: BackendId = instance.id.parse()?;
-            self.0.store.delete_backend(backend).await
+            self.0.store.delete_backend(backend).await?;
+            self.0.blobs.delete_backend(backend).await
         })
     }
 }
@@ -89,6 +104,17 @@ fn initial_config(mut asked: Map<String, Value>) -> Result<Map<String, Value>> {
         }
         Some(_) => return Err(Error::invalid("config.openness", "must be open or private")),
     }
+    match asked.shift_remove(TEMPLATE) {
+        None | Some(Value::Null) => {}
+        Some(Value::String(name)) if Template::parse(&name).is_some() => {
+            config.insert(TEMPLATE.to_owned(), name.into());
+        }
+        Some(_) => {
+            let known = Template::ALL.map(Template::as_str).join(", ");
+            let message = format!("must be one of {known}");
+            return Err(Error::invalid("config.template", message));
+        }
+    }
     refuse_unknown(&asked)?;
     Ok(config)
 }
@@ -98,6 +124,11 @@ fn is_private(instance: &Instance) -> bool {
         .config
         .get(OPENNESS)
         .is_some_and(|text| text == PRIVATE)
+}
+
+fn template(instance: &Instance) -> Template {
+    let name = instance.config.get(TEMPLATE).and_then(Value::as_str);
+    name.and_then(Template::parse).unwrap_or(Template::Blank)
 }
 
 #[cfg(test)]
@@ -126,10 +157,18 @@ mod tests {
                 openness
             );
         }
+        for template in ["blank", "todos", "image-gallery", "address-book"] {
+            assert_eq!(
+                config(json!({"template": template})).unwrap()["template"],
+                template
+            );
+        }
         for wrong in [
             json!({"openness": "closed"}),
             json!({"openness": true}),
             json!({"other": 1}),
+            json!({"template": "chess"}),
+            json!({"template": 1}),
         ] {
             assert!(config(wrong.clone()).is_err(), "{wrong}");
         }

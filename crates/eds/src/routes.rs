@@ -1,8 +1,15 @@
 //! What EDS answers to: one table, from which the router, the test of who may do what, and the published description
 //! are made. The handlers below it are shape only: typed in, typed out, no rules.
 
+mod collector;
+mod downloads;
+mod files;
+mod indexes;
+mod live;
 mod objects;
 mod people;
+mod search;
+mod transfers;
 mod types;
 mod webhooks;
 
@@ -49,6 +56,8 @@ pub enum Verb {
 pub enum Who {
     /// Everybody: the call brings what it needs with it, such as a password.
     Anyone,
+    /// Everybody, but a credential that comes along must be valid.
+    Valid,
     /// Whoever is signed in to the backend.
     User,
     /// Whoever has `read` on the collection; they get what they may read of it.
@@ -201,8 +210,29 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/v1/auth/email_verification/confirm", || post(people::confirm_email), Who::Anyone, "Token",
         "Empty", "Prove an address with a mailed code"),
 
+    route(Get, "/v1/files", || get(files::list), Who::List, "", "Objects", "List or count the files"),
+    route(Post, "/v1/files", || post(files::create), Who::Create, "NewFile", "File",
+        "Upload a file, or announce one that comes in pieces"),
+    route(Post, "/v1/files/collect", || post(collector::collect), Who::Admin, "Collect", "Collected",
+        "Remove files that no object names, uploads that nobody goes on with, and bytes of neither"),
+    route(Get, "/v1/files/{id}", || get(files::get), Who::Object(P::Read), "", "File", "Read what is known of a file"),
+    route(Put, "/v1/files/{id}", || put(files::update), Who::Object(P::Update), "Properties", "File",
+        "Set the name, the content type or own properties of a file"),
+    route(Patch, "/v1/files/{id}", || axum::routing::patch(files::update), Who::Object(P::Update), "Properties",
+        "File", "Set the name, the content type or own properties of a file"),
+    route(Delete, "/v1/files/{id}", || delete(objects::delete), Who::Object(P::Delete), "", "Empty",
+        "Delete a file, and take it out of the object that names it"),
+    route(Put, "/v1/files/{id}/chunk", || put(files::put_chunk), Who::Object(P::Update), "Bytes", "File",
+        "Send the next piece of a file"),
+    route(Get, "/v1/files/{id}/download_url", || get(downloads::url), Who::Object(P::Read), "", "ExpiringUrl",
+        "Get an address under which the bytes of a file, or of a variant, are there for an hour"),
+    route(Get, "/v1/downloads/{backend}/{token}/{name}", || get(downloads::fetch), Who::Anyone, "", "Bytes",
+        "Read the bytes of a file, or a part of them, under an address from download_url"),
+
     route(Post, "/v1/batch", || post(objects::batch), Who::Each, "Batch", "BatchResults",
         "Carry out up to 100 writes, all or none"),
+
+    route(Get, "/v1/search", || get(search::search), Who::List, "", "Objects", "Find or count objects by their words"),
 
     route(Get, "/v1/object_types", || get(types::list), Who::Admin, "", "ObjectTypes", "List the object types"),
     route(Post, "/v1/object_types", || post(types::merge), Who::Admin, "NewObjectType", "ObjectType",
@@ -211,10 +241,34 @@ pub const ROUTES: &[Route] = &[
         "Read an object type, by its id or its name"),
     route(Put, "/v1/object_types/{id}", || put(types::replace), Who::Admin, "ObjectTypeChange", "ObjectType",
         "Replace parts of an object type"),
+    route(Delete, "/v1/object_types/{id}", || delete(types::remove), Who::Admin, "", "RemovedObjectType",
+        "Remove an object type, with its objects if you say so"),
+    route(Get, "/v1/schema", || get(types::export), Who::Admin, "", "Schemas", "Export all object types"),
+    route(Post, "/v1/schema", || post(types::import), Who::Admin, "Schemas", "ImportedSchemas",
+        "Put exported object types in the place of those of the same names"),
+
+    // So are indexes: the original said nothing about them but that a property has one.
+    route(Get, "/v1/indexes", || get(indexes::list), Who::Admin, "", "Indexes", "List the indexes"),
+    route(Post, "/v1/indexes", || post(indexes::create), Who::Admin, "NewIndex", "Index",
+        "Have an index made, while everybody goes on writing"),
+    route(Get, "/v1/indexes/{id}", || get(indexes::get), Who::Admin, "", "Index", "Read an index, and how far it is"),
+    route(Delete, "/v1/indexes/{id}", || delete(indexes::delete), Who::Admin, "", "Empty", "Remove an index"),
+    route(Get, "/v1/index_advice", || get(indexes::advice), Who::Admin, "", "IndexAdvice",
+        "List queries that were slow, with the index that would have helped"),
+    route(Delete, "/v1/index_advice", || delete(indexes::forget_advice), Who::Admin, "", "Empty",
+        "Forget what was slow so far"),
+
+    route(Get, "/v1/stream_url", || get(live::stream_url), Who::Valid, "", "StreamUrl",
+        "Get an address at which a web socket is told of changes, as they happen"),
+    // Live queries are Pilvi's own.
+    route(Get, "/v1/live_url", || get(live::live_url), Who::List, "", "LiveUrl",
+        "Get addresses at which a query can be followed"),
+    route(Get, "/v1/live", || get(live::live), Who::List, "", "Events",
+        "Follow a query as an event stream, or as a web socket with a ticket"),
 
     // No published client manages webhooks; these are Pilvi's own, with the security token.
     route(Get, "/v1/webhooks", || get(webhooks::list), Who::Admin, "", "Webhooks", "List the webhooks"),
-    route(Post, "/v1/webhooks", || post(webhooks::create), Who::Admin, "NewWebhook", "Webhook",
+    route(Post, "/v1/webhooks", || post(webhooks::create), Who::Admin, "NewWebhook", "CreatedWebhook",
         "Create a webhook"),
     route(Get, "/v1/webhooks/{id}", || get(webhooks::get), Who::Admin, "", "Webhook", "Read a webhook"),
     route(Put, "/v1/webhooks/{id}", || put(webhooks::update), Who::Admin, "WebhookChange", "Webhook",
@@ -222,6 +276,28 @@ pub const ROUTES: &[Route] = &[
     route(Delete, "/v1/webhooks/{id}", || delete(webhooks::delete), Who::Admin, "", "Empty", "Delete a webhook"),
     route(Get, "/v1/webhooks/{id}/deliveries", || get(webhooks::deliveries), Who::Admin, "", "Deliveries",
         "Read the log of a webhook, newest first"),
+    route(Get, "/v1/webhooks/{id}/deliveries/{delivery}", || get(webhooks::delivery), Who::Admin, "", "WholeDelivery",
+        "Read a delivery with what it says"),
+    route(Post, "/v1/webhooks/{id}/deliveries/{delivery}/replay", || post(webhooks::replay), Who::Admin, "",
+        "Delivery", "Send a delivery again"),
+    route(Post, "/v1/webhooks/{id}/replay", || post(webhooks::replay_failed), Who::Admin, "", "Replayed",
+        "Send the deliveries again that failed"),
+    route(Post, "/v1/webhooks/{id}/ping", || post(webhooks::ping), Who::Admin, "", "Attempt",
+        "Send a webhook a request that tells of nothing"),
+    route(Post, "/v1/webhooks/{id}/secret", || post(webhooks::rotate), Who::Admin, "Rotation", "FreshSecret",
+        "Make a new secret to sign with"),
+
+    route(Get, "/v1/export", || get(transfers::export), Who::Admin, "", "Archive",
+        "Everything in the backend as an archive"),
+    route(Get, "/v1/imports", || get(transfers::list), Who::Admin, "", "Imports", "List the imports, newest first"),
+    route(Post, "/v1/imports", || post(transfers::announce), Who::Admin, "NewImport", "Import",
+        "Announce an archive, or go on with the same one"),
+    route(Get, "/v1/imports/{id}", || get(transfers::get), Who::Admin, "", "Import", "Read how far an import has come"),
+    route(Put, "/v1/imports/{id}/chunk", || put(transfers::put_chunk), Who::Admin, "Bytes", "Import",
+        "Bring a piece of the archive"),
+    route(Post, "/v1/imports/{id}/start", || post(transfers::start), Who::Admin, "ImportStart", "Import",
+        "Put what the archive holds into the backend"),
+    route(Delete, "/v1/imports/{id}", || delete(transfers::remove), Who::Admin, "", "Empty", "Give an import up"),
 ];
 
 /// The router of all calls.

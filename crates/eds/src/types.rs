@@ -1,7 +1,12 @@
-//! Object types: what is said about a type, as far as rights need it (`eds.md` §9.1, §14.3). Administrators only.
+//! Object types: what is said about a type (`eds.md` §9.1, §14.3). Administrators only.
 
-use pilvi_model::{Error, FieldError, ObjectType, Result};
-use pilvi_store::backend::{Collection, SchemaChange};
+pub(crate) mod exchange;
+pub(crate) mod templates;
+
+use pilvi_model::schema::{Dependency, Inferred, PropertyType, Validator};
+use pilvi_model::variant;
+use pilvi_model::{Error, FieldError, ObjectId, ObjectType, Result};
+use pilvi_store::backend::{Collection, Removed, SchemaChange};
 use serde_json::{Map, Value, json};
 
 use crate::Eds;
@@ -15,11 +20,8 @@ const PARTS: [&str; 5] = [
     "accessControlList",
     "accessControlListTemplate",
 ];
-/// The types of properties that clients know.
-pub(crate) const PROPERTY_TYPES: [&str; 9] = [
-    "string", "number", "boolean", "time", "ref", "hash", "objectid", "array", "geoloc",
-];
-pub(crate) const ENTRIES_MAX: usize = 500;
+pub(crate) use pilvi_model::schema::ENTRIES_MAX;
+/// Of the body that describes a type.
 const BYTES_MAX: usize = 256 << 10;
 
 impl Eds {
@@ -45,12 +47,14 @@ impl Eds {
         let name = body.get("name").and_then(Value::as_str);
         let name = name.ok_or_else(|| Error::invalid("name", "is required"))?;
         let object_type = named(name).map_err(|error| Error::invalid("name", error.message))?;
-        let schema = schema(body)?;
+        let (schema, _) = schema(body, Strictness::Strict, || self.new_id())?;
         let change = SchemaChange::Merge;
-        caller
+        let described = caller
             .backend
             .describe_collection(object_type.to_string(), schema, change, caller.author(self))
-            .await
+            .await?;
+        self.0.variants.wake(caller.backend.id);
+        Ok(described)
     }
 
     /// Puts what the request names in the place of what was there.
@@ -61,13 +65,42 @@ impl Eds {
         body: Value,
     ) -> Result<Collection> {
         caller.require_admin()?;
-        let schema = schema(body)?;
+        let (schema, _) = schema(body, Strictness::Strict, || self.new_id())?;
         let (collection, _) = caller
             .backend
             .describe_collection(key(id), schema, SchemaChange::Replace, caller.author(self))
             .await?;
+        self.0.variants.wake(caller.backend.id);
         Ok(collection)
     }
+
+    /// Removes a type, and its objects with it if that is asked for.
+    pub(crate) async fn remove_type(
+        &self,
+        caller: &Caller,
+        id: &str,
+        with_objects: bool,
+    ) -> Result<Removed> {
+        caller.require_admin()?;
+        let author = caller.author(self);
+        let backend = &caller.backend;
+        let mut removed = backend
+            .remove_collection(key(id), with_objects, author)
+            .await?;
+        for webhook in std::mem::take(&mut removed.webhooks) {
+            self.0.wakes.wake(backend.id, webhook);
+        }
+        Ok(removed)
+    }
+}
+
+/// What to do about a validator that is unknown here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strictness {
+    /// Whoever writes it is told.
+    Strict,
+    /// It came with others from elsewhere: it is kept, and told beside what was read.
+    Lenient,
 }
 
 /// A path may name a type by its id, or by its name.
@@ -83,8 +116,12 @@ fn named(name: &str) -> Result<ObjectType> {
     name.parse().or_else(|_| ObjectType::custom(name))
 }
 
-/// The parts of a schema in a request, checked.
-fn schema(body: Value) -> Result<Map<String, Value>> {
+/// The parts of a schema in a request, checked, and what of it will have no effect.
+fn schema(
+    body: Value,
+    strictness: Strictness,
+    new_id: impl Fn() -> ObjectId,
+) -> Result<(Map<String, Value>, Vec<FieldError>)> {
     if body.to_string().len() > BYTES_MAX {
         return Err(Error::too_large(format!(
             "a schema has at most {BYTES_MAX} bytes"
@@ -96,34 +133,73 @@ fn schema(body: Value) -> Result<Map<String, Value>> {
         ));
     };
     body.retain(|name, value| PARTS.contains(&name.as_str()) && !value.is_null());
-    let mut faults = Vec::new();
-    let mut fault =
-        |property: String, message: String| faults.push(FieldError { property, message });
-    if body
-        .get("settings")
-        .is_some_and(|settings| !settings.is_object())
-    {
-        fault("settings".into(), "must be an object".into());
+    if let Some(Value::Array(validators)) = body.get_mut("validators") {
+        validators
+            .iter_mut()
+            .for_each(|entry| complete(entry, &new_id));
     }
+    // What was only seen in use is not described by whoever sends it back.
+    if let Some(Value::Array(properties)) = body.get_mut("properties") {
+        properties.retain(|property| !Inferred::is_inferred(property));
+    }
+    let (mut faults, mut unknown) = (Vec::new(), Vec::new());
+    let settings = body.get("settings");
+    if settings.is_some_and(|settings| !settings.is_object()) {
+        faults.push(fault("settings".into(), "must be an object".into()));
+    }
+    let described = match body.get("properties") {
+        Some(Value::Array(properties)) => properties.as_slice(),
+        _ => &[],
+    };
     for list in ["properties", "validators"] {
         match body.get(list) {
             None => {}
             Some(Value::Array(entries)) if entries.len() <= ENTRIES_MAX => {
                 for (place, entry) in entries.iter().enumerate() {
+                    let place = format!("{list}[{place}]");
                     if let Some(message) = entry_fault(list, entry) {
-                        fault(format!("{list}[{place}]"), message);
+                        faults.push(fault(place, message));
+                    } else if let Err(message) = match list {
+                        "validators" => Validator::from_json(entry, described).map(drop),
+                        _ => variant::recipes(&entry["processors"]).map(drop),
+                    } {
+                        match strictness {
+                            Strictness::Strict => faults.push(fault(place, message)),
+                            Strictness::Lenient => unknown.push(fault(place, message)),
+                        }
                     }
                 }
             }
-            Some(_) => fault(
+            Some(_) => faults.push(fault(
                 list.into(),
                 format!("must be an array of at most {ENTRIES_MAX} objects"),
-            ),
+            )),
         }
     }
     match faults.is_empty() {
-        true => Ok(body),
+        true => Ok((body, unknown)),
         false => Err(Error::invalid_fields(faults)),
+    }
+}
+
+fn fault(property: String, message: String) -> FieldError {
+    FieldError { property, message }
+}
+
+/// A validator has an id, and a name by which another one takes its place: that of its property and its type.
+fn complete(validator: &mut Value, new_id: impl Fn() -> ObjectId) {
+    let Value::Object(members) = validator else {
+        return;
+    };
+    let text = |name: &str| members.get(name).and_then(Value::as_str);
+    if text("name").is_none()
+        && let (Some(property), Some(kind)) = (text("property"), text("type"))
+    {
+        let name = format!("{property}.{kind}");
+        members.insert("name".to_owned(), name.into());
+    }
+    if members.get("id").is_none_or(Value::is_null) {
+        members.insert("id".to_owned(), new_id().to_string().into());
     }
 }
 
@@ -138,20 +214,20 @@ fn entry_fault(list: &str, entry: &Value) -> Option<String> {
     if name.starts_with('$') || name.contains(['.', '\0']) {
         return Some("has a name that no property can have".into());
     }
-    let known = text("type").is_some_and(|name| PROPERTY_TYPES.contains(&name));
+    let known = text("type").is_some_and(|name| PropertyType::parse(name).is_some());
     if !known {
-        return Some(format!(
-            "must have a type, one of {}",
-            PROPERTY_TYPES.join(", ")
-        ));
+        let known = PropertyType::ALL.map(PropertyType::as_str).join(", ");
+        return Some(format!("must have a type, one of {known}"));
     }
     let refers = entry.get("objectType").filter(|value| !value.is_null());
     let is_type = |value: &Value| {
         let name = value.as_str().unwrap_or_default();
         name.parse::<ObjectType>().is_ok()
     };
-    let refers_wrongly = refers.is_some_and(|value| !is_type(value));
-    refers_wrongly.then(|| "has an objectType that is none".into())
+    if refers.is_some_and(|value| !is_type(value)) {
+        return Some("has an objectType that is none".into());
+    }
+    Dependency::from_property(entry).err()
 }
 
 /// A type as replies show it, in the shape that the dashboard exported.
@@ -161,6 +237,7 @@ pub(crate) fn to_json(collection: &Collection) -> Value {
     let properties: Vec<Value> = array("properties")
         .into_iter()
         .flatten()
+        .chain(&collection.inferred)
         .map(property)
         .collect();
     let rights = &collection.rights;
@@ -239,12 +316,20 @@ mod tests {
     fn a_schema_is_checked() {
         let fits = json!({"name": "CustomObject1", "settings": {"websocket": true}, "id": null, "properties": [
             {"name": "title", "type": "string", "indexed": false},
-            {"name": "fileAttachment", "type": "ref", "objectType": "files", "indexed": true}]});
-        let schema = schema(fits).unwrap();
+            {"name": "seen", "type": "string", "indexed": false, "inferred": true},
+            {"name": "fileAttachment", "type": "ref", "objectType": "files", "indexed": true}],
+            "validators": [{"property": "title", "type": "required"}]});
+        let id = || ObjectId::from_bytes([1; 12]);
+        let (schema, unknown) = schema(fits, Strictness::Strict, id).unwrap();
         assert_eq!(
             schema.keys().collect::<Vec<_>>(),
-            ["settings", "properties"]
+            ["settings", "properties", "validators"]
         );
+        assert_eq!(schema["properties"].as_array().unwrap().len(), 2);
+        let completed = &schema["validators"][0];
+        assert_eq!(completed["name"], "title.required");
+        assert_eq!(completed["id"], id().to_string());
+        assert!(unknown.is_empty());
         for wrong in [
             json!([]),
             json!({"settings": 1}),
@@ -253,8 +338,12 @@ mod tests {
             json!({"properties": [{"name": "a.b", "type": "string"}]}),
             json!({"properties": [{"name": "a", "type": "ref", "objectType": "nothing"}]}),
             json!({"properties": [{"name": "a", "type": "text"}]}),
+            json!({"properties": [{"name": "a", "type": "ref", "target": {"onDelete": {"dependency": "x"}}}]}),
+            json!({"validators": [{"property": "a", "type": "magic"}]}),
+            json!({"validators": [5]}),
         ] {
-            assert!(super::schema(wrong.clone()).is_err(), "{wrong}");
+            let refused = super::schema(wrong.clone(), Strictness::Strict, id);
+            assert!(refused.is_err(), "{wrong}");
         }
     }
 }

@@ -1,17 +1,21 @@
 //! Webhooks: the rules of who is told of which changes (`eds.md` §13; the calls are Pilvi's own).
 
+mod deliveries;
+pub(crate) mod signing;
+
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pilvi_base::Keyring;
 use pilvi_core::egress::check_target;
-use pilvi_model::query::Page;
 use pilvi_model::{BackendId, Error, FieldError, ObjectType, Result, Timestamp, WebhookId};
-use pilvi_store::backend::{Change, Delivery, PayloadAs, StoredWebhook};
+use pilvi_store::backend::{Change, PayloadAs, StoredWebhook};
 use serde_json::{Map, Value};
 
 use crate::Eds;
 use crate::caller::Caller;
+pub(crate) use deliveries::{Attempt, REPLAYS_MAX};
+use signing::Signing;
 
 /// What a GET shows in place of a header's value. Sending it back keeps the value.
 pub(crate) const MASK: &str = "********";
@@ -21,7 +25,7 @@ const HEADER_VALUE_MAX_BYTES: usize = 4096;
 pub(crate) const TYPES_MAX: usize = 100;
 
 /// Headers that say how the request itself is sent, which is not for a webhook to decide.
-const RESERVED_HEADERS: [&str; 8] = [
+const RESERVED_HEADERS: [&str; 11] = [
     "connection",
     "content-length",
     "content-type",
@@ -30,6 +34,9 @@ const RESERVED_HEADERS: [&str; 8] = [
     "te",
     "transfer-encoding",
     "upgrade",
+    "webhook-id",
+    "webhook-signature",
+    "webhook-timestamp",
 ];
 
 /// A webhook with its headers in the clear.
@@ -41,6 +48,9 @@ pub(crate) struct Webhook {
     pub object_types: Option<Vec<ObjectType>>,
     pub headers: Headers,
     pub payload_as: PayloadAs,
+    /// Whether it is told of changes.
+    pub enabled: bool,
+    pub signing: Signing,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -110,6 +120,8 @@ impl Eds {
             object_types: None,
             headers: Headers::default(),
             payload_as: PayloadAs::default(),
+            enabled: true,
+            signing: Signing::fresh(),
             created_at: now,
             updated_at: now,
         };
@@ -163,7 +175,11 @@ impl Eds {
             .update_webhook(self.sealed(caller, &webhook))
             .await?
         {
-            true => Ok(webhook),
+            true => {
+                // What waited while it was switched off.
+                self.0.wakes.wake(caller.backend.id, id);
+                Ok(webhook)
+            }
             false => Err(missing(id)),
         }
     }
@@ -176,17 +192,6 @@ impl Eds {
         }
     }
 
-    /// The log of a webhook, newest first.
-    pub(crate) async fn list_deliveries(
-        &self,
-        caller: &Caller,
-        id: WebhookId,
-        page: Page,
-    ) -> Result<Vec<Delivery>> {
-        self.get_webhook(caller, id).await?;
-        caller.backend.list_deliveries(id, page).await
-    }
-
     fn sealed(&self, caller: &Caller, webhook: &Webhook) -> StoredWebhook {
         StoredWebhook {
             id: webhook.id,
@@ -196,6 +201,12 @@ impl Eds {
             sealed_headers: webhook
                 .headers
                 .seal(&self.0.keyring, caller.backend.id, webhook.id),
+            sealed_signing: webhook.signing.newest().is_some().then(|| {
+                webhook
+                    .signing
+                    .seal(&self.0.keyring, caller.backend.id, webhook.id)
+            }),
+            enabled: webhook.enabled,
             payload_as: webhook.payload_as,
             created_at: webhook.created_at,
             updated_at: webhook.updated_at,
@@ -203,8 +214,12 @@ impl Eds {
     }
 
     fn unsealed(&self, caller: &Caller, stored: StoredWebhook) -> Result<Webhook> {
+        let (keyring, backend) = (&self.0.keyring, caller.backend.id);
+        let signing = stored.sealed_signing.as_deref();
         Ok(Webhook {
-            headers: Headers::unseal(&self.0.keyring, caller.backend.id, &stored)?,
+            headers: Headers::unseal(keyring, backend, &stored)?,
+            signing: Signing::unseal(keyring, backend, stored.id, signing)?,
+            enabled: stored.enabled,
             id: stored.id,
             url: stored.url,
             events: stored.events,
@@ -214,6 +229,66 @@ impl Eds {
             updated_at: stored.updated_at,
         })
     }
+}
+
+/// A webhook of an export, which holds none of its secrets, and the names of its headers.
+pub(crate) fn from_export(
+    said: &Value,
+    keyring: &Keyring,
+    backend: BackendId,
+    now: Timestamp,
+) -> Result<(StoredWebhook, Vec<String>)> {
+    let id = said.get("id").and_then(Value::as_str);
+    let id = id.and_then(|id| id.parse().ok()).ok_or_else(|| {
+        Error::bad_request("a webhook of the export has no `id` of 24 hex characters")
+    })?;
+    let mut body = said.clone();
+    if let Value::Object(body) = &mut body {
+        body.remove("headers");
+    }
+    let fresh = Webhook {
+        id,
+        url: String::new(),
+        events: None,
+        object_types: None,
+        headers: Headers::default(),
+        payload_as: PayloadAs::default(),
+        enabled: true,
+        signing: Signing::default(),
+        created_at: now,
+        updated_at: now,
+    };
+    let webhook = changed(fresh, body).map_err(|error| {
+        let faults: Vec<String> = error
+            .fields
+            .iter()
+            .map(|fault| format!("its `{}` {}", fault.property, fault.message))
+            .collect();
+        let faults = faults.join(", ");
+        Error::bad_request(format!(
+            "the webhook {id} of the export is not one: {faults}"
+        ))
+    })?;
+    let names = said.get("headerNames").and_then(Value::as_array);
+    let names = names
+        .into_iter()
+        .flatten()
+        .filter_map(|name| HeaderName::try_from(name.as_str()?).ok())
+        .map(|name| name.to_string())
+        .take(HEADERS_MAX);
+    let stored = StoredWebhook {
+        id,
+        sealed_headers: webhook.headers.seal(keyring, backend, id),
+        sealed_signing: None,
+        url: webhook.url,
+        events: webhook.events,
+        object_types: webhook.object_types,
+        payload_as: webhook.payload_as,
+        enabled: webhook.enabled,
+        created_at: now,
+        updated_at: now,
+    };
+    Ok((stored, names.collect()))
 }
 
 fn missing(id: WebhookId) -> Error {
@@ -264,6 +339,7 @@ fn changed(mut webhook: Webhook, body: Value) -> Result<Webhook> {
         set_headers(&mut webhook.headers, body.get("headers")),
     );
     note("payloadAs", set_payload_as(&mut webhook, &body));
+    note("enabled", set_enabled(&mut webhook, &body));
     if faults.is_empty() {
         Ok(webhook)
     } else {
@@ -365,6 +441,17 @@ fn set_payload_as(webhook: &mut Webhook, body: &Map<String, Value>) -> Result<()
     }
 }
 
+fn set_enabled(webhook: &mut Webhook, body: &Map<String, Value>) -> Result<(), String> {
+    match body.get("enabled") {
+        None => Ok(()),
+        Some(Value::Bool(enabled)) => {
+            webhook.enabled = *enabled;
+            Ok(())
+        }
+        Some(_) => Err("must be true or false".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,6 +466,8 @@ mod tests {
             object_types: None,
             headers: Headers::default(),
             payload_as: PayloadAs::Object,
+            enabled: true,
+            signing: Signing::default(),
             created_at: now,
             updated_at: now,
         }
@@ -408,10 +497,18 @@ mod tests {
             "objectTypes": [],
             "headers": {"Host": "x"},
             "payloadAs": 1,
+            "enabled": "yes",
         });
         assert_eq!(
             faults(body),
-            ["url", "events", "objectTypes", "headers", "payloadAs"]
+            [
+                "url",
+                "events",
+                "objectTypes",
+                "headers",
+                "payloadAs",
+                "enabled"
+            ]
         );
     }
 
@@ -421,6 +518,7 @@ mod tests {
             "Content-Length",
             "transfer-encoding",
             "Pilvi-Delivery",
+            "Webhook-Signature",
             "a b",
             "x\r\ny",
             "",

@@ -1,12 +1,17 @@
 //! The shapes of EDS replies.
 
+use std::time::Duration;
+
 use http::StatusCode;
-use pilvi_store::backend::{Change, Delivery};
+use pilvi_model::{BackendId, Timestamp, WebhookId};
+use pilvi_store::backend::{Change, Delivery, Letter, Replayed};
 use pilvi_web::Reply;
 use serde_json::{Map, Value, json};
 
 use crate::include::Listed;
-use crate::webhooks::{MASK, Webhook};
+use crate::transfers::ShownImport;
+use crate::webhooks::signing::Fresh;
+use crate::webhooks::{Attempt, MASK, Webhook};
 
 /// The envelope of a list (`eds.md` §5.2). Objects are stored as they are sent, so they are only strung together.
 /// `next` is an addition: it is there when another page may follow.
@@ -31,6 +36,21 @@ pub(crate) fn list(echo: &Value, Listed { results, next }: &Listed) -> Reply {
     }
     text.push('}');
     Reply::raw(StatusCode::OK, text)
+}
+
+/// Where a live query can be followed, and how long each address lets somebody in.
+pub(crate) fn live_url(
+    socket: &str,
+    socket_until: Timestamp,
+    events: &str,
+    events_until: Timestamp,
+) -> Reply {
+    Reply::ok(&json!({
+        "webSocketUrl": socket,
+        "webSocketUrlExpiresAt": socket_until.to_millis_text(),
+        "eventsUrl": events,
+        "eventsUrlExpiresAt": events_until.to_millis_text(),
+    }))
 }
 
 /// A count has no `results`: one client would take it for a list otherwise.
@@ -62,9 +82,69 @@ pub(crate) fn webhook(webhook: &Webhook) -> Value {
         "objectTypes": types,
         "headers": headers,
         "payloadAs": webhook.payload_as.as_str(),
+        "enabled": webhook.enabled,
+        "signed": webhook.signing.newest().is_some(),
         "createdAt": webhook.created_at.to_millis_text(),
         "updatedAt": webhook.updated_at.to_millis_text(),
     })
+}
+
+/// A webhook that was just made, with its secret: this is the one time that it is shown.
+pub(crate) fn new_webhook(new: &Webhook) -> Value {
+    let mut shown = webhook(new);
+    if let Some(secret) = new.signing.newest() {
+        shown["secret"] = secret.expose().into();
+    }
+    shown
+}
+
+/// A secret that was just made.
+pub(crate) fn fresh_secret(webhook: WebhookId, fresh: &Fresh) -> Value {
+    json!({
+        "id": webhook.to_string(),
+        "secret": fresh.secret.expose(),
+        "previousUntil": fresh.previous_until.map(|until| until.to_millis_text()),
+    })
+}
+
+pub(crate) fn attempt(attempt: &Attempt) -> Value {
+    json!({
+        "delivered": attempt.error.is_none(),
+        "status": attempt.status,
+        "answer": attempt.answer,
+        "error": attempt.error,
+        "durationMs": millis(attempt.took),
+    })
+}
+
+pub(crate) fn replayed(replayed: Replayed) -> Value {
+    json!({"replayed": replayed.queued, "left": replayed.left})
+}
+
+pub(crate) fn import(import: &ShownImport) -> Value {
+    let progress = import
+        .progress
+        .map(|progress| json!({"step": progress.step, "done": progress.done, "of": progress.of}));
+    json!({
+        "id": import.id.to_string(),
+        "state": import.stage,
+        "bytes": import.bytes,
+        "received": import.received,
+        "replace": import.replace,
+        "progress": progress,
+        "error": import.error,
+        "warnings": import.warnings,
+        "createdAt": import.created_at.to_millis_text(),
+    })
+}
+
+pub(crate) fn imports(imports: &[ShownImport]) -> Reply {
+    let results: Vec<Value> = imports.iter().map(import).collect();
+    Reply::ok(&json!({ "results": results }))
+}
+
+fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(crate) fn webhooks(webhooks: &[Webhook]) -> Reply {
@@ -77,7 +157,36 @@ pub(crate) fn deliveries(deliveries: &[Delivery]) -> Reply {
     Reply::ok(&json!({ "results": results }))
 }
 
-fn delivery(delivery: &Delivery) -> Value {
+/// One delivery with what it says; `payload` is null when that is not kept any more.
+pub(crate) fn whole_delivery(
+    backend: BackendId,
+    told: &Delivery,
+    letter: Option<&Letter>,
+) -> Reply {
+    let mut text = delivery(told).to_string();
+    text.pop();
+    text.push_str(",\"payload\":");
+    match letter {
+        None => text.push_str("null"),
+        Some(letter) => {
+            let meta = json!({
+                "backendId": backend.to_string(),
+                "eventName": told.event.as_str(),
+                "requestId": letter.request,
+                "userId": letter.user,
+            });
+            text.push_str(&format!(
+                "{{\"object\":{},\"meta\":{meta}}}",
+                letter.document
+            ));
+        }
+    }
+    let receivers = letter.map(|letter| letter.readers.subjects().to_json());
+    text.push_str(&format!(",\"receivers\":{}}}", json!(receivers)));
+    Reply::raw(StatusCode::OK, text)
+}
+
+pub(crate) fn delivery(delivery: &Delivery) -> Value {
     json!({
         "id": delivery.id(),
         "event": delivery.event.as_str(),
@@ -87,6 +196,9 @@ fn delivery(delivery: &Delivery) -> Value {
         "attempts": delivery.attempts,
         "lastStatus": delivery.status,
         "lastError": delivery.error,
+        "lastAnswer": delivery.answer,
+        "durationMs": delivery.took.map(millis),
+        "requestId": delivery.request,
         "createdAt": delivery.created_at.to_millis_text(),
         "lastAttemptAt": delivery.attempted_at.map(|at| at.to_millis_text()),
         "nextAttemptAt": delivery.next_at.map(|at| at.to_millis_text()),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::once::LENGTH_MAX;
 use crate::routes::{Route, Verb, Who};
+use crate::search::TYPES_MAX;
 use pilvi_model::query::page::{LIMIT_DEFAULT, LIMIT_MAX, OFFSET_MAX};
 
 /// Every parameter, by the name that references use.
@@ -49,6 +50,34 @@ fn in_path() -> Vec<Named> {
                 json!({"type": "string", "minLength": 1}),
             ),
         ),
+        (
+            "Backend",
+            parameter("backend", "The backend that a file belongs to", id()),
+        ),
+        (
+            "DownloadToken",
+            parameter(
+                "token",
+                "What the address opens, and until when",
+                json!({"type": "string", "minLength": 1}),
+            ),
+        ),
+        (
+            "DownloadName",
+            parameter(
+                "name",
+                "The name of the file, for whoever saves it",
+                json!({"type": "string", "minLength": 1}),
+            ),
+        ),
+        (
+            "DeliveryId",
+            parameter(
+                "delivery",
+                "The id of a delivery",
+                json!({"type": "string", "minLength": 1}),
+            ),
+        ),
     ]
 }
 
@@ -62,12 +91,28 @@ fn in_query() -> Vec<Named> {
             "content": {"application/json": {"schema": super::schema(match name {
                 "q" => "Filter",
                 "sort" => "Sort",
+                "search" => "Search",
                 _ => "Include",
             })}},
         })
     };
     vec![
         ("Q", as_json("q", "Only what passes this filter")),
+        ("Search", {
+            let mut search = as_json("search", "What to look for");
+            search["required"] = true.into();
+            search
+        }),
+        ("ObjectTypes", {
+            let mut types = plain(
+                "objectTypes",
+                "The types to search, with commas between them; `objectTypes[]`, once for each, means the same",
+                json!({"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": TYPES_MAX}),
+            );
+            types["required"] = true.into();
+            types["explode"] = false.into();
+            types
+        }),
         ("Sort", as_json("sort", "In this order; by id otherwise")),
         (
             "Include",
@@ -98,6 +143,22 @@ fn in_query() -> Vec<Named> {
             ),
         ),
         (
+            "DeliveryState",
+            plain(
+                "state",
+                "Only those in this state",
+                json!({"type": "string", "enum": ["pending", "delivered", "failed"]}),
+            ),
+        ),
+        (
+            "WithObjects",
+            plain(
+                "objects",
+                "`true`: delete the objects of the type, too; without it a type that has objects stays",
+                json!({"type": "string", "enum": ["0", "1", "false", "true"]}),
+            ),
+        ),
+        (
             "Count",
             json!({
                 "name": "count",
@@ -106,6 +167,55 @@ fn in_query() -> Vec<Named> {
                 "allowEmptyValue": true,
                 "schema": {"type": "string"},
             }),
+        ),
+        (
+            "StreamFilter",
+            json!({
+                "name": "filter",
+                "in": "query",
+                "description": "Only messages that have these members, all the way down",
+                "content": {"application/json": {"schema": super::schema("StreamFilter")}},
+            }),
+        ),
+        (
+            "ObjectType",
+            plain(
+                "objectType",
+                "Which type to follow; a ticket says it already",
+                json!({"type": "string", "minLength": 1}),
+            ),
+        ),
+        (
+            "Since",
+            plain(
+                "since",
+                "Behind this `seq` of a message; without it from now on",
+                json!({"type": "string"}),
+            ),
+        ),
+        (
+            "Snapshot",
+            plain(
+                "snapshot",
+                "Begin with what matches, unless `since` reaches back",
+                json!({"type": "boolean", "default": false}),
+            ),
+        ),
+        (
+            "Variant",
+            plain(
+                "variant",
+                "The name of a variant, instead of the file itself",
+                json!({"type": "string"}),
+            ),
+        ),
+        (
+            "Ticket",
+            plain(
+                "ticket",
+                "Of an address that `live_url` gave; it stands for all headers and for the other parameters",
+                json!({"type": "string"}),
+            ),
         ),
         (
             "Expand",
@@ -129,6 +239,23 @@ fn in_headers() -> Vec<Named> {
                 json!({"type": "string", "pattern": "^[0-9A-Za-z-]{1,64}$"}),
             ),
         ),
+        (
+            "LastEventId",
+            header(
+                "Last-Event-ID",
+                "Like `since`; browsers send it when they come back",
+                json!({"type": "string"}),
+            ),
+        ),
+        ("ContentRange", {
+            let mut range = header(
+                "Content-Range",
+                "Which bytes of the file the body has: `START-END/TOTAL`, END being the first that it has not",
+                json!({"type": "string", "examples": ["0-1024/2837"]}),
+            );
+            range["required"] = true.into();
+            range
+        }),
         (
             "IdempotencyKey",
             header(
@@ -154,6 +281,14 @@ pub(super) fn of_path(route: &Route) -> Vec<Value> {
         let is_type = route.path.starts_with("/v1/object_types/");
         parameters.push(reference(if is_type { "TypeId" } else { "Id" }));
     }
+    if route.path.contains("{delivery}") {
+        parameters.push(reference("DeliveryId"));
+    }
+    if route.path.contains("{token}") {
+        for name in ["Backend", "DownloadToken", "DownloadName"] {
+            parameters.push(reference(name));
+        }
+    }
     parameters.push(reference("RequestId"));
     parameters
 }
@@ -162,10 +297,33 @@ pub(super) fn of_path(route: &Route) -> Vec<Value> {
 pub(super) fn of_call(route: &Route) -> Vec<Value> {
     let is_read = route.verb == Verb::Get;
     let names: &[&str] = match (route.who, route.gives) {
+        (_, "Objects") if route.path == "/v1/search" => &[
+            "ObjectTypes",
+            "Search",
+            "Q",
+            "Sort",
+            "Limit",
+            "Offset",
+            "Count",
+            "Include",
+        ],
         (_, "Objects") => &["Q", "Sort", "Limit", "Offset", "After", "Count", "Include"],
-        (_, "Object") if is_read => &["Include"],
+        (_, "Object" | "File") if is_read => &["Include"],
+        _ if route.takes == "Bytes" => &["ContentRange"],
+        (_, "RemovedObjectType") => &["WithObjects"],
         (_, "Access") if is_read => &["Expand"],
-        (_, "Deliveries") => &["Limit", "Offset"],
+        (_, "ExpiringUrl") => &["Variant"],
+        (_, "StreamUrl") => &["StreamFilter"],
+        (_, "LiveUrl") => &["ObjectType", "Q", "Since", "Snapshot"],
+        (_, "Events") => &[
+            "ObjectType",
+            "Q",
+            "Since",
+            "Snapshot",
+            "Ticket",
+            "LastEventId",
+        ],
+        (_, "Deliveries") => &["DeliveryState", "Limit", "Offset"],
         (Who::Create, _) if route.takes == "Properties" => &["IdempotencyKey"],
         _ => &[],
     };

@@ -6,13 +6,19 @@
 use pilvi_core::passwords;
 use pilvi_model::Permission;
 use pilvi_model::query::{include, sort};
+use pilvi_model::search::{self, phrase};
 use pilvi_model::update::CHANGES_MAX;
 use pilvi_store::backend::{Change, USERNAME_BYTES_MAX};
 use serde_json::{Map, Value, json};
 
 use crate::batch::OPERATIONS_MAX;
-use crate::types::{ENTRIES_MAX, PROPERTY_TYPES};
-use crate::webhooks::{HEADERS_MAX, MASK, TYPES_MAX};
+use crate::collector::HOURS_MAX;
+use crate::indexes::PROPERTY_BYTES_MAX;
+use crate::transfers::IMPORT_BYTES_MAX;
+use crate::types::ENTRIES_MAX;
+use crate::webhooks::signing::OVERLAP_HOURS_MAX;
+use crate::webhooks::{HEADERS_MAX, MASK, REPLAYS_MAX, TYPES_MAX};
+use pilvi_model::schema::PropertyType;
 
 /// Every schema by its name.
 pub(super) fn all() -> Value {
@@ -27,7 +33,12 @@ pub(super) fn all() -> Value {
         mails(),
         batches(),
         types(),
+        indexes(),
         webhooks(),
+        transfers(),
+        collecting(),
+        super::files::schemas(),
+        streams(),
         refusals(),
     ];
     let mut all = Map::new();
@@ -37,14 +48,14 @@ pub(super) fn all() -> Value {
     Value::Object(all)
 }
 
-type Named = (&'static str, Value);
+pub(super) type Named = (&'static str, Value);
 
-fn of(name: &str) -> Value {
+pub(super) fn of(name: &str) -> Value {
     super::schema(name)
 }
 
 /// An object with these members, of which some are always there. It may have others.
-fn object(about: &str, required: &[&str], members: Value) -> Value {
+pub(super) fn object(about: &str, required: &[&str], members: Value) -> Value {
     let mut schema = json!({"type": "object"});
     if !about.is_empty() {
         schema["description"] = about.into();
@@ -170,6 +181,43 @@ fn lists() -> Vec<Named> {
             }),
         ),
         (
+            "Search",
+            object(
+                "What a search looks for",
+                &["phrase"],
+                json!({
+                    "phrase": {
+                        "type": "string",
+                        "maxLength": phrase::PHRASE_BYTES_MAX,
+                        "description": "Words with AND, OR, NOT, quotes, parentheses, and * at the ends of words",
+                        "examples": ["cat OR dog", "\"black cat\" -dog*"],
+                    },
+                    "properties": {
+                        "description": "Look only at these; an array, or names with commas between them",
+                        "oneOf": [
+                            {"type": "array", "items": {"type": "string"}, "maxItems": search::PROPERTIES_MAX},
+                            {"type": "string"},
+                        ],
+                    },
+                    "defaultOperator": {
+                        "type": "string",
+                        "enum": ["OR", "AND"],
+                        "default": "OR",
+                        "description": "What joins words with nothing between them",
+                    },
+                    "near": object(
+                        "Only objects that are somewhere there",
+                        &["point", "distance"],
+                        json!({
+                            "point": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+                            "distance": {"type": "number", "minimum": 0, "description": "In metres"},
+                            "property": {"type": "string", "description": "Where the location has to be"},
+                        }),
+                    ),
+                }),
+            ),
+        ),
+        (
             "Query",
             object(
                 "What the list was asked for",
@@ -180,6 +228,8 @@ fn lists() -> Vec<Named> {
                     "offset": {"type": "integer", "minimum": 0},
                     "sort": of("Sort"),
                     "include": of("Include"),
+                    "objectTypes": {"type": "array", "items": {"type": "string"}},
+                    "search": of("Search"),
                 }),
             ),
         ),
@@ -521,23 +571,42 @@ fn types() -> Vec<Named> {
                 &["name", "type"],
                 json!({
                     "name": {"type": "string", "minLength": 1, "maxLength": 200},
-                    "type": {"type": "string", "enum": PROPERTY_TYPES},
+                    "type": {"type": "string", "enum": PropertyType::ALL.map(PropertyType::as_str)},
                     "objectType": {"type": ["string", "null"], "description": "Of a `ref`: the type that it refers to"},
                     "onCreate": {
                         "type": ["object", "null"],
                         "description": "Of a `ref`: with `{\"accessControlList\":\"extend\"}`, objects inherit the \
                             access list of the object that they refer to",
                     },
+                    "target": {
+                        "type": ["object", "null"],
+                        "description": "Of a reference: with `{\"onDelete\":{\"dependency\":…}}` what becomes of the \
+                            objects that refer to one that is deleted: `deleteObject`, `clear` or `restrict`",
+                    },
                     "indexed": {"type": "boolean"},
+                    "inferred": {
+                        "type": "boolean",
+                        "description": "Somebody used the property and nobody described it. A request that has it \
+                            describes nothing",
+                    },
                 }),
             ),
         ),
         (
             "Validator",
             object(
-                "",
-                &["name"],
-                json!({"name": {"type": "string", "minLength": 1, "maxLength": 200}}),
+                "A rule that the values of a property must keep. `options` has a `message` for whoever breaks it, and \
+                    under the name of the type, or as `value`, what the type needs",
+                &["property", "type"],
+                json!({
+                    "id": {"type": ["string", "null"]},
+                    "name": {"type": "string", "minLength": 1, "maxLength": 200,
+                        "description": "`property.type` where it is missing"},
+                    "property": {"type": "string", "minLength": 1},
+                    "type": {"type": "string", "enum": [
+                        "required", "unique", "type", "min", "max", "minLength", "maxLength", "pattern", "enum"]},
+                    "options": {"type": ["object", "null"]},
+                }),
             ),
         ),
         ("NewObjectType", object("", &["name"], named)),
@@ -551,6 +620,127 @@ fn types() -> Vec<Named> {
         ),
         ("ObjectType", object("", &always, shown)),
         ("ObjectTypes", results("ObjectType")),
+        (
+            "RemovedObjectType",
+            object(
+                "",
+                &["objects"],
+                json!({"objects": {"type": "integer", "minimum": 0,
+                "description": "How many objects went with it"}}),
+            ),
+        ),
+        (
+            "Schemas",
+            object(
+                "Object types in the format of the original's export",
+                &["objects"],
+                json!({
+                    "meta": object("", &[], json!({"type": {"const": "schemas"}})),
+                    "objects": {
+                        "type": "array",
+                        "items": object("", &["object"], json!({"object": of("NewObjectType")})),
+                    },
+                }),
+            ),
+        ),
+        (
+            "ImportedSchemas",
+            object(
+                "",
+                &["results", "warnings"],
+                json!({
+                    "results": {"type": "array", "items": of("ObjectType")},
+                    "warnings": {"type": "array", "items": {"type": "string"},
+                        "description": "What was kept and has no effect"},
+                }),
+            ),
+        ),
+    ]
+}
+
+fn indexes() -> Vec<Named> {
+    let property = json!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": PROPERTY_BYTES_MAX,
+        "description": "A property, or a path to one further down; of a reference, its id",
+        "examples": ["title", "address.city", "author.id", "createdAt"],
+    });
+    let time_or_none = || json!({"anyOf": [of("Time"), {"type": "null"}]});
+    let count = || json!({"type": "integer", "minimum": 0});
+    let of_property = json!({"objectType": of("ObjectTypeName"), "property": property});
+    let always = [
+        "id",
+        "objectType",
+        "property",
+        "origin",
+        "state",
+        "progress",
+        "createdAt",
+        "readyAt",
+        "lastUsedAt",
+    ];
+    vec![
+        (
+            "NewIndex",
+            object(
+                "An index to be made",
+                &["objectType", "property"],
+                of_property,
+            ),
+        ),
+        (
+            "Index",
+            object(
+                "An index. Queries use it when it is ready",
+                &always,
+                json!({
+                    "id": of("Id"),
+                    "objectType": of("ObjectTypeName"),
+                    "property": {"type": "string"},
+                    "origin": {
+                        "type": "string",
+                        "enum": ["schema", "asked", "slow"],
+                        "description": "Who wanted it: the schema, an administrator, or a query that was slow",
+                    },
+                    "state": {"type": "string", "enum": ["building", "ready", "leaving"]},
+                    "progress": object(
+                        "How many of the objects that were there before it are in it",
+                        &["done", "total"],
+                        json!({"done": count(), "total": count()}),
+                    ),
+                    "createdAt": of("Time"),
+                    "readyAt": time_or_none(),
+                    "lastUsedAt": time_or_none(),
+                }),
+            ),
+        ),
+        ("Indexes", results("Index")),
+        (
+            "SlowQuery",
+            object(
+                "Queries of one form that were slow, and the index that would have helped",
+                &[
+                    "objectType",
+                    "query",
+                    "count",
+                    "worstMs",
+                    "firstAt",
+                    "lastAt",
+                    "index",
+                ],
+                json!({
+                    "objectType": of("ObjectTypeName"),
+                    "query": {"type": "string", "description": "Without its values, such as `done = …, by count desc`"},
+                    "count": count(),
+                    "worstMs": count(),
+                    "firstAt": of("Time"),
+                    "lastAt": of("Time"),
+                    "index": {"anyOf": [of("NewIndex"), {"type": "null"}]},
+                }),
+            ),
+        ),
+        ("IndexAdvice", results("SlowQuery")),
     ]
 }
 
@@ -580,10 +770,13 @@ fn webhooks() -> Vec<Named> {
                 "description": format!("Sent with each event. Replies show `{MASK}` for a value; sent back, it stays"),
             },
             "payloadAs": {"type": "string", "enum": ["object", "string"]},
+            "enabled": {"type": "boolean", "description": "One that is switched off is told of no changes"},
         })
     };
     let mut shown = given();
     shown["id"] = of("Id");
+    shown["signed"] =
+        json!({"type": "boolean", "description": "Whether it has a secret to sign with"});
     shown["createdAt"] = of("Time");
     shown["updatedAt"] = of("Time");
     let always = [
@@ -593,9 +786,17 @@ fn webhooks() -> Vec<Named> {
         "objectTypes",
         "headers",
         "payloadAs",
+        "enabled",
+        "signed",
         "createdAt",
         "updatedAt",
     ];
+    let secret = json!({
+        "type": "string",
+        "pattern": "^whsec_[A-Za-z0-9+/]+=*$",
+        "description": "What requests are signed with, as Standard Webhooks has it; shown this once",
+    });
+    let new = json!({"secret": secret});
     let time_or_none = json!({"anyOf": [of("Time"), {"type": "null"}]});
     let delivery = json!({
         "id": {"type": "string"},
@@ -606,6 +807,9 @@ fn webhooks() -> Vec<Named> {
         "attempts": {"type": "integer", "minimum": 0},
         "lastStatus": {"type": ["integer", "null"], "description": "What the receiver answered last"},
         "lastError": {"type": ["string", "null"]},
+        "lastAnswer": {"type": ["string", "null"], "description": "The beginning of the receiver's last answer"},
+        "durationMs": {"type": ["integer", "null"], "description": "How long the last attempt took"},
+        "requestId": {"type": ["string", "null"], "description": "The request that changed the object"},
         "createdAt": of("Time"),
         "lastAttemptAt": time_or_none,
         "nextAttemptAt": time_or_none,
@@ -624,6 +828,62 @@ fn webhooks() -> Vec<Named> {
         ("Webhook", object("", &always, shown)),
         ("Webhooks", results("Webhook")),
         (
+            "CreatedWebhook",
+            json!({"allOf": [of("Webhook"), object("With its secret", &["secret"], new.clone())]}),
+        ),
+        (
+            "Rotation",
+            object(
+                "How long the old secret signs along",
+                &[],
+                json!({"overlapHours": {"type": "integer", "minimum": 0, "maximum": OVERLAP_HOURS_MAX}}),
+            ),
+        ),
+        (
+            "FreshSecret",
+            object(
+                "",
+                &["id", "secret", "previousUntil"],
+                json!({"id": of("Id"), "secret": new["secret"], "previousUntil": time_or_none}),
+            ),
+        ),
+        (
+            "Attempt",
+            object(
+                "How a request to the receiver went",
+                &["delivered", "status", "answer", "error", "durationMs"],
+                json!({
+                    "delivered": {"type": "boolean"},
+                    "status": {"type": ["integer", "null"]},
+                    "answer": {"type": ["string", "null"]},
+                    "error": {"type": ["string", "null"]},
+                    "durationMs": {"type": "integer", "minimum": 0},
+                }),
+            ),
+        ),
+        (
+            "Replayed",
+            object(
+                "How many were sent again, and how many can be by another call",
+                &["replayed", "left"],
+                json!({
+                    "replayed": {"type": "integer", "minimum": 0, "maximum": REPLAYS_MAX},
+                    "left": {"type": "integer", "minimum": 0},
+                }),
+            ),
+        ),
+        (
+            "WholeDelivery",
+            json!({"allOf": [of("Delivery"), object(
+                "With what was told, or null where that is not kept any more",
+                &["payload", "receivers"],
+                json!({
+                    "payload": {"type": ["object", "null"]},
+                    "receivers": {"anyOf": [{"type": "array", "items": of("Subject")}, {"type": "null"}]},
+                }),
+            )]}),
+        ),
+        (
             "Delivery",
             object(
                 "An event, and what became of it",
@@ -632,6 +892,176 @@ fn webhooks() -> Vec<Named> {
             ),
         ),
         ("Deliveries", results("Delivery")),
+    ]
+}
+
+/// Removing files that nobody needs.
+fn collecting() -> Vec<Named> {
+    let count = || json!({"type": "integer", "minimum": 0});
+    vec![
+        (
+            "Collect",
+            object(
+                "How long nobody must have needed something; without it, as the server is set up",
+                &[],
+                json!({"olderThanHours": {"type": "integer", "minimum": 0, "maximum": HOURS_MAX}}),
+            ),
+        ),
+        (
+            "Collected",
+            object(
+                "What was removed: files with their variants, unfinished uploads, and the bytes of both",
+                &["files", "uploads", "blobs", "bytes"],
+                json!({"files": count(), "uploads": count(), "blobs": count(), "bytes": count()}),
+            ),
+        ),
+    ]
+}
+
+fn transfers() -> Vec<Named> {
+    let count = || json!({"type": "integer", "minimum": 0});
+    let sum = json!({
+        "type": "string",
+        "pattern": "^[0-9a-f]{64}$",
+        "description": "The SHA-256 of the archive: an import that was broken off is found by it",
+    });
+    let progress = object(
+        "How far it has come",
+        &["step", "done", "of"],
+        json!({
+            "step": {"type": "string", "enum": ["checksum", "checking", "objects", "files", "placing", ""]},
+            "done": count(),
+            "of": count(),
+        }),
+    );
+    vec![
+        (
+            "Archive",
+            json!({
+                "type": "string",
+                "format": "binary",
+                "description": "A tar file as `docs/export-format.md` describes it",
+            }),
+        ),
+        (
+            "NewImport",
+            object(
+                "The archive that is going to be brought",
+                &["bytes"],
+                json!({
+                    "bytes": {"type": "integer", "minimum": 1, "maximum": IMPORT_BYTES_MAX},
+                    "sha256": sum,
+                }),
+            ),
+        ),
+        (
+            "ImportStart",
+            object(
+                "",
+                &[],
+                json!({
+                    "replace": {
+                        "type": "boolean",
+                        "default": false,
+                        "description": "Lose what is in the backend; without this it must be empty",
+                    },
+                }),
+            ),
+        ),
+        (
+            "Import",
+            object(
+                "An import, and how far it has come. It is forgotten a day after anything happened to it",
+                &[
+                    "id",
+                    "state",
+                    "bytes",
+                    "received",
+                    "replace",
+                    "progress",
+                    "error",
+                    "warnings",
+                    "createdAt",
+                ],
+                json!({
+                    "id": of("Id"),
+                    "state": {"type": "string", "enum": ["receiving", "running", "done", "failed"]},
+                    "bytes": count(),
+                    "received": count(),
+                    "replace": {"type": "boolean"},
+                    "progress": {"anyOf": [progress, {"type": "null"}]},
+                    "error": {"type": ["string", "null"], "description": "Why nothing was changed"},
+                    "warnings": {"type": "array", "items": {"type": "string"}},
+                    "createdAt": of("Time"),
+                }),
+            ),
+        ),
+        ("Imports", results("Import")),
+    ]
+}
+
+/// What follows changes.
+fn streams() -> Vec<Named> {
+    let text = || json!({"type": "string"});
+    let time = || of("Time");
+    vec![
+        (
+            "StreamFilter",
+            object(
+                "What a message must have",
+                &[],
+                json!({
+                    "event": {"type": "string", "enum": ["create", "update", "delete"]},
+                    "data": {"type": "object"},
+                }),
+            ),
+        ),
+        (
+            "ExpiringUrl",
+            object(
+                "An address that needs no header, and until when it is good",
+                &["expiringUrl", "expiresAt"],
+                json!({"expiringUrl": text(), "expiresAt": time()}),
+            ),
+        ),
+        (
+            "Bytes",
+            json!({"type": "string", "format": "binary", "description": "The bytes of a file, as they were uploaded"}),
+        ),
+        (
+            "StreamUrl",
+            object(
+                "For a web socket without TLS, to be opened within a minute",
+                &["expiringUrl"],
+                json!({"expiringUrl": text()}),
+            ),
+        ),
+        (
+            "LiveUrl",
+            object(
+                "Where the query can be followed, and until when each address lets somebody in",
+                &[
+                    "webSocketUrl",
+                    "webSocketUrlExpiresAt",
+                    "eventsUrl",
+                    "eventsUrlExpiresAt",
+                ],
+                json!({
+                    "webSocketUrl": text(),
+                    "webSocketUrlExpiresAt": time(),
+                    "eventsUrl": text(),
+                    "eventsUrlExpiresAt": time(),
+                }),
+            ),
+        ),
+        (
+            "Events",
+            json!({
+                "type": "string",
+                "description": "Server-sent events. `event` is `enter`, `update`, `leave`, `resync` or `caught_up`, \
+                    `id` a position to go on from, and `data` the message as JSON, as a web socket gets it",
+            }),
+        ),
     ]
 }
 

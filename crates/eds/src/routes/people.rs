@@ -2,11 +2,11 @@
 
 use axum::extract::{FromRequest, Request, State};
 use http::{HeaderMap, StatusCode};
+use pilvi_web::form::Form;
 use pilvi_web::{Body, Params, RawBody, Refusal, Reply};
 
 use super::{Answer, Target, query};
 use crate::Eds;
-use crate::auth::form::Form;
 use crate::caller::{Caller, Tenant, session_token};
 use crate::{users, wire};
 

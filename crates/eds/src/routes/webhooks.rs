@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use pilvi_model::query::Page;
 use pilvi_model::{Error, WebhookId};
-use pilvi_web::{Body, Params, Reply};
+use pilvi_web::{Arrival, Body, Params, Reply};
 
 use super::Answer;
 use crate::caller::Caller;
@@ -15,7 +15,7 @@ pub(crate) async fn list(State(eds): State<Eds>, caller: Caller) -> Answer {
 
 pub(crate) async fn create(State(eds): State<Eds>, caller: Caller, body: Body) -> Answer {
     let webhook = eds.create_webhook(&caller, body.required()?).await?;
-    Ok(Reply::created(&wire::webhook(&webhook)))
+    Ok(Reply::created(&wire::new_webhook(&webhook)))
 }
 
 pub(crate) async fn get(State(eds): State<Eds>, caller: Caller, Path(id): Path<String>) -> Answer {
@@ -51,8 +51,68 @@ pub(crate) async fn deliveries(
     params: Params,
 ) -> Answer {
     let page = Page::parse(params.given("limit"), params.given("offset"))?;
-    let deliveries = eds.list_deliveries(&caller, webhook_id(&id)?, page).await?;
+    let deliveries = eds
+        .list_deliveries(&caller, webhook_id(&id)?, params.given("state"), page)
+        .await?;
     Ok(wire::deliveries(&deliveries))
+}
+
+pub(crate) async fn delivery(
+    State(eds): State<Eds>,
+    caller: Caller,
+    Path((id, delivery)): Path<(String, String)>,
+) -> Answer {
+    let (delivery, letter) = eds
+        .get_delivery(&caller, webhook_id(&id)?, &delivery)
+        .await?;
+    Ok(wire::whole_delivery(
+        caller.backend.id,
+        &delivery,
+        letter.as_ref(),
+    ))
+}
+
+pub(crate) async fn replay(
+    State(eds): State<Eds>,
+    caller: Caller,
+    Path((id, delivery)): Path<(String, String)>,
+) -> Answer {
+    let delivery = eds
+        .replay_delivery(&caller, webhook_id(&id)?, &delivery)
+        .await?;
+    Ok(Reply::ok(&wire::delivery(&delivery)))
+}
+
+pub(crate) async fn replay_failed(
+    State(eds): State<Eds>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer {
+    let replayed = eds.replay_failed(&caller, webhook_id(&id)?).await?;
+    Ok(Reply::ok(&wire::replayed(replayed)))
+}
+
+pub(crate) async fn ping(
+    State(eds): State<Eds>,
+    caller: Caller,
+    arrival: Arrival,
+    Path(id): Path<String>,
+) -> Answer {
+    let attempt = eds
+        .ping_webhook(&caller, webhook_id(&id)?, arrival.request_id)
+        .await?;
+    Ok(Reply::ok(&wire::attempt(&attempt)))
+}
+
+pub(crate) async fn rotate(
+    State(eds): State<Eds>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    let id = webhook_id(&id)?;
+    let fresh = eds.rotate_signing(&caller, id, &body.or_empty()).await?;
+    Ok(Reply::ok(&wire::fresh_secret(id, &fresh)))
 }
 
 fn webhook_id(id: &str) -> Result<WebhookId, Error> {

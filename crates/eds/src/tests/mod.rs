@@ -1,25 +1,71 @@
 //! The service in process: its real routes and rules over real SQLite, behind the real door.
 
 mod access;
+mod downloads;
+mod files;
+mod live;
 mod people;
 mod rights;
+mod search;
+mod transfers;
 
+use std::future::ready;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::{Body, to_bytes};
+use bytes::Bytes;
 use http::{Request, StatusCode};
+use pilvi_base::disk::Reserve;
 use pilvi_base::{Clock, Keyring, Secret, TaskGroup};
+use pilvi_blobs::Blobs;
+use pilvi_core::egress::Policy;
 use pilvi_core::mail::Post;
 use pilvi_core::passwords::Cost;
-use pilvi_core::{Directory, Identity, Mailer, Passwords, Provisioner};
-use pilvi_model::{AccountId, Instance, PersonId, Provider, RequestId, Timestamp};
+use pilvi_core::{Directory, Egress, Identity, Mailer, Passwords, Provisioner};
+use pilvi_model::{AccountId, Error, Instance, PersonId, Provider, RequestId, Timestamp};
 use pilvi_store::Store;
 use pilvi_store::platform::{Account, FirstRecords, Holder, NewToken, Person};
-use pilvi_web::{Arrival, Door, Hosts, Service};
+use pilvi_web::circles::{Circle, Circles, Farewell, Pushing};
+use pilvi_web::{Arrival, Door, Hosts, Refusal, Service, Upgrade};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::{Eds, People};
+
+/// Nobody comes with a web socket.
+struct NoSockets;
+
+impl Circles for NoSockets {
+    fn frame(&self, text: &str) -> Bytes {
+        Bytes::copy_from_slice(text.as_bytes())
+    }
+
+    fn sockets_max(&self, _: AccountId) -> Pushing<'_, usize> {
+        Box::pin(ready(Ok(0)))
+    }
+
+    fn join(
+        &self,
+        upgrade: Upgrade,
+        _: Circle,
+        _: usize,
+        _: &[Bytes],
+    ) -> Result<(), Box<(Upgrade, Refusal)>> {
+        let refusal = Error::unavailable("there are no sockets here").into();
+        Err(Box::new((upgrade, refusal)))
+    }
+
+    fn push(&self, _: Circle, _: Bytes) -> Pushing<'_, ()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn end(&self, _: Circle, _: Farewell) {}
+
+    fn len(&self, _: Circle) -> usize {
+        0
+    }
+}
 
 /// A server with two backends: one for the test, and a foreign one.
 struct World {
@@ -30,7 +76,11 @@ struct World {
     foreign: String,
     foreign_token: String,
     folder: TempDir,
+    /// It stands still unless a test moves it.
+    clock: Clock,
     tasks: TaskGroup,
+    store: Store,
+    blobs: Blobs,
 }
 
 /// What a request carries to say who asks.
@@ -72,6 +122,10 @@ fn new_token(holder: Holder, secret: &str) -> NewToken {
 
 impl World {
     async fn new(openness: &str) -> Self {
+        Self::with_file_bytes_max(openness, 1 << 30).await
+    }
+
+    async fn with_file_bytes_max(openness: &str, file_bytes_max: u64) -> Self {
         let folder = TempDir::new().unwrap();
         let store = Store::open(folder.path(), pilvi_store::Limits::default())
             .await
@@ -85,13 +139,26 @@ impl World {
             passes: 1,
         };
         let people = People::new(Passwords::new(cost).unwrap(), mailer, &clock, tasks.clone());
+        let no_reserve = Reserve {
+            bytes: 0,
+            percent: 0,
+        };
+        let blobs = Blobs::folder(&folder.path().join("files"), no_reserve)
+            .await
+            .unwrap();
         let eds = Eds::new(
             store.clone(),
+            blobs.clone(),
             Identity::new(store.clone()),
             Directory::new(store.clone(), tasks.clone()),
             Keyring::from_bytes([7; 32]),
-            clock,
+            clock.clone(),
             people,
+        )
+        .with_tasks(tasks.clone())
+        .with_file_bytes_max(file_bytes_max)
+        .with_transfers(
+            crate::Transfers::open(folder.path().join("transfers"), no_reserve).unwrap(),
         );
         let account = AccountId::random();
         let person = PersonId::random();
@@ -126,6 +193,9 @@ impl World {
             let token = new_token(Holder::Instance(id.to_owned()), token);
             assert!(store.release_instance(id, token).await.unwrap());
         }
+        eds.deliverer(Egress::outward(Policy::default()), tasks.clone())
+            .start();
+        eds.open_streams(Arc::new(NoSockets), tasks.clone(), 8080);
         let door =
             Door::new(Hosts::shared(), pilvi_web::Limits::default()).site(Service::Eds, eds.site());
         Self {
@@ -135,7 +205,10 @@ impl World {
             foreign: backends[1].to_owned(),
             foreign_token: "foreign token".to_owned(),
             folder,
+            clock,
             tasks,
+            store,
+            blobs,
         }
     }
 
@@ -155,6 +228,22 @@ impl World {
         body: &Value,
         headers: &[(&str, &str)],
     ) -> Answer {
+        let body = match body {
+            Value::Null => Body::empty(),
+            body => Body::from(body.to_string()),
+        };
+        self.send_body(who, method, path, body, headers).await
+    }
+
+    /// The same with a body of whatever kind.
+    async fn send_body(
+        &self,
+        who: &Credential,
+        method: &str,
+        path: &str,
+        body: Body,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !headers
             .iter()
@@ -170,13 +259,17 @@ impl World {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let body = match body {
-            Value::Null => Body::empty(),
-            body => Body::from(body.to_string()),
-        };
         let arrival = Arrival::in_process("localhost:8080", RequestId::from_bytes([1; 16]));
         let response = self.door.call(request.body(body).unwrap(), arrival).await;
         let (parts, body) = response.into_parts();
+        // It has no end, or is no JSON.
+        let kind = parts.headers.get("content-type");
+        if kind.is_some_and(|kind| kind == "text/event-stream" || kind == "application/x-tar") {
+            return Answer {
+                status: parts.status,
+                body: Value::Null,
+            };
+        }
         let bytes = to_bytes(body, 4 << 20).await.unwrap();
         Answer {
             status: parts.status,

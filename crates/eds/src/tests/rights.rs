@@ -94,7 +94,32 @@ async fn stage(world: &World, cast: &Cast, route: &Route, number: usize, readabl
         }
         let hook = json!({"url": "http://127.0.0.1:1/", "objectTypes": ["objects.none"]});
         let hook = world.post(&admin, "/v1/webhooks", hook).await;
-        route.path.replace("{id}", hook["id"].as_str().unwrap())
+        let id = hook["id"].as_str().unwrap();
+        let mut delivery = json!("none");
+        if route.path.contains("{delivery}") {
+            world.post(&admin, "/v1/objects/none", json!({})).await;
+            let path = format!("/v1/webhooks/{id}/deliveries");
+            let log = world.send(&admin, "GET", &path, &Value::Null).await;
+            delivery = log.must_be(200)["results"][0]["id"].clone();
+        }
+        let path = route.path.replace("{id}", id);
+        path.replace("{delivery}", delivery.as_str().unwrap())
+    } else if route.path.starts_with("/v1/imports/{id}") {
+        let bytes = if route.takes == "Bytes" { 8 } else { 4 };
+        let import = world
+            .post(&admin, "/v1/imports", json!({"bytes": bytes}))
+            .await;
+        let path = format!("/v1/imports/{}", import["id"].as_str().unwrap());
+        if bytes == 4 {
+            // No archive at all, so that nothing comes of it.
+            let range = [("content-range", "0-4/4")];
+            let junk = axum::body::Body::from("junk");
+            world
+                .send_body(&admin, "PUT", &format!("{path}/chunk"), junk, &range)
+                .await
+                .must_be(200);
+        }
+        route.path.replace("/v1/imports/{id}", &path)
     } else if route.path.starts_with("/v1/object_types/{id}") {
         world
             .send(
@@ -105,6 +130,27 @@ async fn stage(world: &World, cast: &Cast, route: &Route, number: usize, readabl
             )
             .await;
         route.path.replace("{id}", "typed")
+    } else if route.path.starts_with("/v1/indexes/{id}") {
+        let index =
+            json!({"objectType": "objects.notes", "property": format!("p{number}{readable}")});
+        let index = world.post(&admin, "/v1/indexes", index).await;
+        route.path.replace("{id}", index["id"].as_str().unwrap())
+    } else if route.path.starts_with("/v1/files/{id}") {
+        // A file is for whom its object is for.
+        let note = world
+            .post(&owner, "/v1/objects/notes", json!({"n": 1}))
+            .await;
+        let mut list = json!({"admin": [reference(&cast.group)]});
+        if readable {
+            list["read"] = everyone();
+        }
+        let access = format!("{}/access", path_of(&note));
+        world.send(&admin, "PUT", &access, &list).await.must_be(200);
+        let file = match route.takes {
+            "Bytes" => world.announce(&owner, &note, "file").await,
+            _ => world.upload(&owner, &note, "file", b"bytes").await,
+        };
+        route.path.replace("{id}", file["id"].as_str().unwrap())
     } else if route.path.contains("{id}") {
         let object = if route.path.starts_with("/v1/users/") {
             let (user, credential) = world.sign_up(&format!("user {number} {readable}")).await;
@@ -138,8 +184,18 @@ async fn stage(world: &World, cast: &Cast, route: &Route, number: usize, readabl
         }
         let id = object["id"].as_str().unwrap();
         route.path.replace("{type}", "notes").replace("{id}", id)
+    } else if route.path == "/v1/search" {
+        format!(
+            "{}?objectTypes=objects.notes&search=%7B%22phrase%22:%22x%22%7D",
+            route.path
+        )
     } else {
         route.path.replace("{type}", "notes")
+    };
+    // What is followed is not part of the path.
+    let path = match route.path.starts_with("/v1/live") {
+        true => format!("{path}?objectType=objects.notes"),
+        false => path,
     };
     Stage { path, owner }
 }
@@ -154,10 +210,15 @@ fn body(cast: &Cast, route: &Route, number: usize) -> Value {
         "AccessChange" => {
             json!({"admin": [reference(&cast.group)], "read": [reference(&cast.member_user)]})
         }
+        "NewImport" => json!({"bytes": 7}),
+        "ImportStart" => json!({"replace": true}),
         "Reference" => reference(&cast.bystander),
         "Batch" => {
             json!({"operations": [{"method": "POST", "path": "/v1/objects/notes", "body": {}}]})
         }
+        "NewFile" => json!({"file": {"fileName": "test.png"}}),
+        "NewIndex" => json!({"objectType": "objects.notes", "property": "n"}),
+        "Schemas" => json!({"objects": [{"object": {"name": "objects.typed"}}]}),
         "NewObjectType" | "ObjectTypeChange" => json!({"name": "typed", "properties": []}),
         "NewWebhook" | "WebhookChange" => {
             json!({"url": "http://127.0.0.1:1/", "objectTypes": ["objects.none"]})
@@ -186,7 +247,7 @@ fn refusal(route: &Route, role: Role, readable: bool) -> Option<u16> {
         (_, Foreigner | ForeignAdmin) => Some(401),
         // Nobody is behind an administrator's token.
         (Who::User, Nobody | SecurityToken | MasterKey) => Some(401),
-        (_, SecurityToken | MasterKey) => None,
+        (Who::Valid, _) | (_, SecurityToken | MasterKey) => None,
         (Who::User, _) => None,
         (Who::Create, _) if route.path == "/v1/users" => None,
         (Who::List | Who::Create | Who::Each, _) => (!signed_in).then_some(401),
@@ -220,6 +281,13 @@ async fn call(
         SecurityToken => world.admin(),
         MasterKey => Credential::MasterKey(world.token.clone()),
     };
+    if route.takes == "Bytes" {
+        let range = [("content-range", "0-4/8")];
+        let piece = axum::body::Body::from("byte");
+        return world
+            .send_body(&who, verb(route), &stage.path, piece, &range)
+            .await;
+    }
     world
         .send(&who, verb(route), &stage.path, &body(cast, route, number))
         .await
