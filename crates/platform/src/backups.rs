@@ -7,7 +7,6 @@
 //! cleared away when it does not get there.
 
 mod routes;
-mod stream;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -37,9 +36,10 @@ const AT_ONCE: usize = 2;
 const WAITING_EACH: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// More than any instance has.
-const FILES_OF_AN_INSTANCE: u64 = 10_000;
-const MANIFEST_OF_AN_INSTANCE: u64 = 8 << 20;
+/// A backend has as many files as people uploaded to it. Its manifest, which is in memory as a whole, has a line for
+/// each.
+const FILES_OF_AN_INSTANCE: u64 = 200_000;
+const MANIFEST_OF_AN_INSTANCE: u64 = 64 << 20;
 
 /// Where a server keeps what belongs to no instance, and where backups are laid out.
 #[derive(Clone, Debug)]

@@ -21,6 +21,8 @@ pub struct InstanceDraft {
     pub datacenter: Option<String>,
     pub tags: Vec<String>,
     pub config: Map<String, Value>,
+    /// For programs that have an id in their code; `None`: a new one. Operators only.
+    pub id: Option<String>,
 }
 
 const NAME_CHARS_MAX: usize = 100;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use pilvi_core::{Provisioner, complete};
-use pilvi_model::{AccountId, Error, Instance, Provider, Result, Timestamp};
+use pilvi_model::{AccountId, BackendId, Error, Instance, Provider, Result, Timestamp};
 use pilvi_store::platform::{Account, DeletedInstance, InstanceChange, Revival, Role};
 use serde_json::{Map, Value};
 
@@ -46,6 +46,9 @@ impl Platform {
         let account = self
             .get_account_as(Role::Developer, caller, account)
             .await?;
+        if draft.id.is_some() {
+            self.check_operator(caller).await?;
+        }
         let (provisioner, instance) = self.plan_instance(&account, draft)?;
         let platform = self.clone();
         complete(&self.tasks, "create an instance", async move {
@@ -235,9 +238,12 @@ impl Platform {
             Ok(offered) => offered,
             Err(error) => return Err(faults.and(error)),
         };
+        if let Some(id) = &draft.id {
+            check_chosen_id(provisioner.provider(), id, &mut faults);
+        }
         faults.finish()?;
         let created_at = self.now();
-        let id = provisioner.new_id(&datacenter);
+        let id = draft.id.or_else(|| provisioner.new_id(&datacenter));
         let instance = Instance {
             id: id.unwrap_or_else(|| self.ids.next(created_at).to_string()),
             provider: provisioner.provider(),
@@ -338,5 +344,14 @@ impl Platform {
                 instance.provider
             ))
         })
+    }
+}
+
+/// Only backends have ids that programs carry in their code.
+fn check_chosen_id(provider: Provider, id: &str, faults: &mut Faults) {
+    if provider != Provider::Eds {
+        faults.add("id", "can only be chosen for an EDS backend; leave it out");
+    } else if id.parse::<BackendId>().is_err() {
+        faults.add("id", "must be 24 lower-case hex characters");
     }
 }

@@ -9,6 +9,7 @@
 //! nothing that cannot be cleared away.
 
 mod access;
+mod account_api;
 mod accounts;
 mod audit;
 mod backups;
@@ -142,6 +143,14 @@ impl Platform {
         Site {
             router: routes::router(self.clone()),
             manners: Arc::new(error::PlatformManners),
+        }
+    }
+
+    /// The same for the account interface of the original: its calls are among the others, and refuse differently.
+    pub fn account_site(&self) -> Site {
+        Site {
+            router: routes::router(self.clone()),
+            manners: Arc::new(account_api::AccountManners),
         }
     }
 

@@ -42,6 +42,7 @@ pub(crate) fn router(platform: Platform) -> Router {
         .merge(crate::usage::routes())
         .merge(crate::backups::routes())
         .merge(crate::device::routes())
+        .merge(crate::account_api::routes())
         .merge(server::routes())
         .layer(from_fn_with_state(platform.tasks.clone(), finish))
         .layer(map_response(forbid_storing))

@@ -244,7 +244,7 @@ pub(crate) fn account_name(body: Value) -> Result<String> {
     Ok(name)
 }
 
-/// Reads `{"name","serviceProviderId","datacenterId","tags","config"}`.
+/// Reads `{"name","serviceProviderId","datacenterId","tags","config","id"}`.
 pub(crate) fn instance_draft(body: Value) -> Result<InstanceDraft> {
     let mut fields = Fields::of(body)?;
     let draft = InstanceDraft {
@@ -253,6 +253,7 @@ pub(crate) fn instance_draft(body: Value) -> Result<InstanceDraft> {
         datacenter: fields.text("datacenterId"),
         tags: fields.texts("tags").unwrap_or_default(),
         config: fields.object("config").unwrap_or_default(),
+        id: fields.text("id"),
     };
     fields.faults.finish()?;
     Ok(draft)

@@ -13,10 +13,10 @@ use pilvi_backup::Bounds;
 use pilvi_core::{Act, complete};
 use pilvi_model::{Error, Instance};
 use pilvi_store::platform::Role;
+use pilvi_web::pieces::{inlet, outlet};
 use pilvi_web::{Params, Refusal, Reply};
 use serde_json::json;
 
-use super::stream::{inlet, outlet};
 use super::{KeyFile, Pieces, RestoreDraft, blocking, of_the_archive};
 use crate::Platform;
 use crate::routes::{Answer, Asked, show_instance};

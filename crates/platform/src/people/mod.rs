@@ -27,6 +27,7 @@ pub(crate) use mails::Letter;
 pub(crate) use mails::one_line;
 pub use profile::{PersonChange, Renewal};
 pub(crate) use routes::routes;
+pub(crate) use sign_in::WRONG;
 pub use sign_in::{SignInDraft, SignInFailure};
 pub use sign_up::SignUpDraft;
 

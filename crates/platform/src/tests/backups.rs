@@ -27,7 +27,8 @@ impl World {
         };
         self.platform = self.platform.with_backups(places).unwrap();
         self.door = Door::new(Hosts::shared(), pilvi_web::Limits::default())
-            .site(Service::Platform, self.platform.site());
+            .site(Service::Platform, self.platform.site())
+            .site(Service::Account, self.platform.account_site());
         self
     }
 

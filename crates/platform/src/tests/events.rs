@@ -64,6 +64,11 @@ const EVENTS: &[(&str, &str, Outcome)] = &[
     ("POST", "/v1/instances/{id}/restore", Ok(("instance.restore", Home))),
     ("POST", "/v1/instances/{id}/authorizations", Ok(("instance.token.create", Home))),
     ("DELETE", "/v1/instances/{id}/authorizations/{token}", Ok(("instance.token.remove", Home))),
+    ("POST", "/v1/account/auth/oauth2/token", Ok(("person.sign_in", Server))),
+    ("POST", "/v1/account/auth/identity", Ok(("person.sign_in", Server))),
+    ("POST", "/v1/account/auth/oauth2/revoke", Err("a tool gives back what it was given")),
+    ("POST", "/v1/account/apps", Ok(("instance.create", Home))),
+    ("DELETE", "/v1/account/apps/{id}", Ok(("instance.remove", Home))),
     ("GET", "/v1/instances/{id}/backup", Ok(("instance.backup", Home))),
     ("GET", "/v1/server/backup", Ok(("server.backup", Server))),
 ];
@@ -160,7 +165,13 @@ fn check(world: &World, event: &Event, place: Place, call: &Call, said: &Value) 
 }
 
 fn secrets(value: &Value) -> impl Iterator<Item = &str> {
-    let names = ["access_token", "password", "code", "device_code"];
+    let names = [
+        "access_token",
+        "sessionToken",
+        "password",
+        "code",
+        "device_code",
+    ];
     names.into_iter().filter_map(|name| value[name].as_str())
 }
 
@@ -227,6 +238,11 @@ async fn prepare(world: &World, method: &str, route: &str) -> Call {
         body = of_a_person(world, method, route, &mut call).await;
     } else {
         call.subject = Some("server".to_owned());
+    }
+    if route == "/v1/account/apps/{id}" {
+        let id = world.add_instance("eds").await.id;
+        call.path = call.path.replace("{id}", &id);
+        call.subject = Some(id);
     }
     call.path = call.path.replace("{id}", &world.account.to_string());
     if !body.is_null() {
@@ -313,7 +329,8 @@ async fn of_a_person(world: &World, method: &str, route: &str, call: &mut Call) 
             call.subject = Some(number);
             Value::Null
         }
-        ("POST", "/v1/accounts") => json!({"name": "n"}),
+        ("POST", "/v1/accounts" | "/v1/account/apps") => json!({"name": "n"}),
+        (_, "/v1/account/apps/{id}") => Value::Null,
         (_, "/v1/user/invitations") => {
             let (token, person, _) = world.invite_guest().await;
             let code = world.invitation_code(GUEST).await;
@@ -341,13 +358,20 @@ async fn of_a_person(world: &World, method: &str, route: &str, call: &mut Call) 
 
 async fn of_nobody(world: &World, route: &str, call: &mut Call) -> Value {
     (call.token, call.who) = (String::new(), None);
-    if matches!(route, "/v1/user/sign_in" | "/v1/user/reset_password") {
+    let joined = ["/v1/user/sign_in", "/v1/user/reset_password"];
+    if joined.contains(&route) || route.starts_with("/v1/account/auth/") {
         world.join(GUEST).await;
     }
     match route {
         "/v1/user/sign_up" => json!({"email": GUEST, "name": "n", "password": PASSWORD}),
         "/v1/user/forgot_password" => json!({"email": GUEST}),
-        "/v1/user/sign_in" => json!({"email": GUEST, "password": PASSWORD}),
+        "/v1/user/sign_in" | "/v1/account/auth/identity" => {
+            json!({"email": GUEST, "password": PASSWORD})
+        }
+        "/v1/account/auth/oauth2/token" => {
+            json!({"grant_type": "password", "username": GUEST, "password": PASSWORD})
+        }
+        "/v1/account/auth/oauth2/revoke" => json!({"token": "x"}),
         "/v1/user/verify" => {
             world.sign_up(GUEST, PASSWORD).await.expect(201);
             let code = world.newest_code(GUEST).await;

@@ -1,5 +1,6 @@
 //! The platform in process: its real routes and rules over real SQLite, behind the real door.
 
+mod account_api;
 mod audit;
 mod backups;
 mod captures;
@@ -119,7 +120,8 @@ impl World {
             token,
         } = platform.bootstrap().await.unwrap().unwrap();
         let door = Door::new(Hosts::shared(), pilvi_web::Limits::default())
-            .site(Service::Platform, platform.site());
+            .site(Service::Platform, platform.site())
+            .site(Service::Account, platform.account_site());
         Self {
             platform,
             store,

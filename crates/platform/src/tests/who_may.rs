@@ -30,6 +30,8 @@ enum Needs {
     Person,
     /// The personal access token of somebody who looks after the server.
     Operator,
+    /// The personal access token of somebody who may change one of their accounts; no id in the path is anybody's.
+    Maker,
     /// To read the account or instance in the path.
     Reader,
     /// To be a member of the account in the path: it is about what is the member's own.
@@ -116,6 +118,13 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ),
     ("GET", "/v1/server/backup", Needs::Operator),
     ("GET", "/v1/server/log", Needs::Operator),
+    ("POST", "/v1/account/auth/oauth2/token", Needs::ItsOwn),
+    ("POST", "/v1/account/auth/oauth2/revoke", Needs::ItsOwn),
+    ("POST", "/v1/account/auth/identity", Needs::ItsOwn),
+    ("GET", "/v1/account/apps", Needs::Person),
+    ("POST", "/v1/account/apps", Needs::Maker),
+    ("GET", "/v1/account/apps/{id}", Needs::Developer),
+    ("DELETE", "/v1/account/apps/{id}", Needs::Developer),
     ("GET", "/v1/datacenters", Needs::Anybody),
     ("GET", "/v1/ping", Needs::Nothing),
 ];
@@ -165,12 +174,13 @@ fn expected(needs: Needs, bearer: Bearer) -> u16 {
         (_, B::InstanceToken) => 403,
         (Needs::Anybody, _) => 200,
         (
-            Needs::Person | Needs::Operator,
+            Needs::Person | Needs::Operator | Needs::Maker,
             B::OwnAccountToken | B::ViewersAccountToken | B::ForeignAccountToken,
         ) => 403,
         // The owner of the first account is the operator.
         (Needs::Operator, B::Developer | B::Viewer | B::Stranger) => 403,
-        (Needs::Person | Needs::Operator, _) => 200,
+        (Needs::Maker, B::Viewer) => 403,
+        (Needs::Person | Needs::Operator | Needs::Maker, _) => 200,
         (_, B::Stranger | B::ForeignAccountToken) => 404,
         (Needs::Reader, _) => 200,
         (_, B::OwnAccountToken | B::ViewersAccountToken) => 403,
@@ -199,6 +209,10 @@ fn body(bearer: Bearer) -> Value {
     })
 }
 
+fn is_of_an_instance(route: &str) -> bool {
+    route.starts_with("/v1/instances/") || route.starts_with("/v1/account/apps/")
+}
+
 fn path_of(route: &str, id: &str) -> String {
     let nobody = "46738209-a745-4841-8eeb-1ca0672aa6b8";
     route
@@ -224,7 +238,7 @@ async fn every_route_answers_every_kind_of_caller_as_it_should() {
         let (developer, _) = world.add_member(Role::Developer).await;
         let path = format!("/v1/instances/{instance}/authorizations");
         let security = world.get(&path).await.first_token();
-        let id = if route.starts_with("/v1/instances/") {
+        let id = if is_of_an_instance(route) {
             instance
         } else {
             world.account.to_string()
@@ -272,6 +286,10 @@ async fn every_route_answers_every_kind_of_caller_as_it_should() {
                 200 => to_those_who_may(method, route),
                 refused => refused,
             };
+            if (method, route, bearer) == ("DELETE", "/v1/account/apps/{id}", Bearer::Owner) {
+                // The developer deleted it, and such an app is gone at once.
+                expected = 404;
+            }
             if needs == Needs::ItsOwn {
                 // Who fails too often is asked to wait, whatever they bring.
                 expected = match status {
@@ -296,7 +314,7 @@ async fn a_foreign_id_is_answered_like_one_that_does_not_exist() {
     let with_ids =
         |(_, route, _): &&(&str, &str, Needs)| route.contains("{id}") && *route != QUOTAS;
     for &(method, route, _) in ROUTES.iter().filter(with_ids) {
-        let (foreign, unknown) = if route.starts_with("/v1/instances/") {
+        let (foreign, unknown) = if is_of_an_instance(route) {
             (
                 neighbour.instance.clone(),
                 "5417e5485a3d8b418a01adb7".to_owned(),
