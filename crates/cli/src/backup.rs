@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use pilvi_backup::{Bounds, Manifest};
 use pilvi_base::secret::random_hex;
 use serde_json::{Value, json};
@@ -215,20 +216,9 @@ impl Create {
 
 /// Writes an answer into a file while it comes, and then compares it with what it says about itself.
 async fn fetch(session: &mut Session<'_, '_>, resource: &str, draft: &Draft) -> Result<Manifest> {
-    let mut body = session.client.open(&session.platform, resource).await?;
+    let body = session.client.open(&session.platform, resource).await?;
     let progress = Progress::of_bytes(session.screen, "backing up", None);
-    let mut file = &draft.file;
-    loop {
-        let frame = tokio::time::timeout(SILENCE_MAX, body.frame()).await;
-        let frame = frame.map_err(|_| broken_off("the server sent nothing for half an hour"))?;
-        let Some(frame) = frame else { break };
-        let frame = frame.map_err(|error| broken_off(&error.to_string()))?;
-        if let Ok(bytes) = frame.into_data() {
-            file.write_all(&bytes).map_err(|error| unwritable(&error))?;
-            progress.add(bytes.len() as u64);
-        }
-    }
-    file.sync_all().map_err(|error| unwritable(&error))?;
+    receive(body, draft, &progress).await?;
     drop(progress);
     let opened = File::open(&draft.path).map_err(|error| unwritable(&error))?;
     let checked = pilvi_backup::check(
@@ -245,24 +235,40 @@ async fn fetch(session: &mut Session<'_, '_>, resource: &str, draft: &Draft) -> 
     }
 }
 
+/// Writes an answer into a file while it comes; it is on disk then.
+pub(crate) async fn receive(mut body: Incoming, draft: &Draft, progress: &Progress) -> Result<()> {
+    let mut file = &draft.file;
+    loop {
+        let frame = tokio::time::timeout(SILENCE_MAX, body.frame()).await;
+        let frame = frame.map_err(|_| broken_off("the server sent nothing for half an hour"))?;
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|error| broken_off(&error.to_string()))?;
+        if let Ok(bytes) = frame.into_data() {
+            file.write_all(&bytes).map_err(|error| unwritable(&error))?;
+            progress.add(bytes.len() as u64);
+        }
+    }
+    file.sync_all().map_err(|error| unwritable(&error))
+}
+
 fn broken_off(why: &str) -> Failure {
     Failure::new(
         Code::Unreachable,
-        format!("the backup broke off: {why}"),
+        format!("the archive broke off: {why}"),
         "try again; nothing was kept of this one",
     )
 }
 
 /// A file that is not whole yet, and goes unless it is kept. It is locked, so that what a command that was killed left
 /// behind can be told from it.
-struct Draft {
-    path: PathBuf,
+pub(crate) struct Draft {
+    pub(crate) path: PathBuf,
     file: File,
 }
 
 impl Draft {
     /// Only its owner may read it: it holds everything.
-    fn new(file: &Path) -> Result<Self> {
+    pub(crate) fn new(file: &Path) -> Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         clear_drafts(file, &name);
@@ -279,7 +285,7 @@ impl Draft {
     }
 
     /// Gives the file its name, which nothing has; returns its length.
-    fn keep_as(&self, file: &Path) -> Result<u64> {
+    pub(crate) fn keep_as(&self, file: &Path) -> Result<u64> {
         let kept = || {
             let length = fs::metadata(&self.path)?.len();
             fs::hard_link(&self.path, file).or_else(|error| match error.kind() {

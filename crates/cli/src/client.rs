@@ -13,8 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HOST, RANGE, RETRY_AFTER, USER_AGENT,
+};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -48,6 +51,22 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 pub(crate) type AnyStream = Pin<Box<dyn Stream>>;
+
+/// The bytes behind an address.
+pub(crate) struct Fetched {
+    /// Whether they are what was not there yet; else they begin at the start.
+    pub(crate) is_rest: bool,
+    /// Where they end, if that was said.
+    end: Option<u64>,
+    pub(crate) stream: Incoming,
+}
+
+impl Fetched {
+    /// Whether somebody who has so many bytes has all of them.
+    pub(crate) fn stream_is_whole(&self, bytes: u64) -> bool {
+        self.end.is_none_or(|end| end == bytes)
+    }
+}
 
 /// Sends requests with one token.
 pub(crate) struct Client {
@@ -192,6 +211,61 @@ impl Client {
             .map_err(|_| unusable(base))?;
         let response = self.send(base, request, UPLOAD_WITHIN).await?;
         self.answer(base, response).await
+    }
+
+    /// Sends a piece of a file with the token. `range` says which, as `0-1024/2837`.
+    pub(crate) async fn piece(
+        &self,
+        base: &Base,
+        resource: &str,
+        range: &str,
+        bytes: Bytes,
+    ) -> Result<Value> {
+        let mut request = self.request(base, Method::PUT, resource, None)?;
+        let range = HeaderValue::from_str(range).map_err(|_| unusable(base))?;
+        let headers = request.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/octet-stream"),
+        );
+        headers.insert(CONTENT_RANGE, range);
+        *request.body_mut() = full(bytes);
+        let response = self.send(base, request, UPLOAD_WITHIN).await?;
+        self.answer(base, response).await
+    }
+
+    /// Reads what is behind an address that carries its own permission, so the token stays here. What lies before
+    /// `from` is there already; `None`: nothing lies behind it.
+    pub(crate) async fn fetch(
+        &self,
+        base: &Base,
+        target: &str,
+        from: u64,
+    ) -> Result<Option<Fetched>> {
+        let mut request = Request::get(target).header(HOST, base.authority());
+        if from > 0 {
+            request = request.header(RANGE, format!("bytes={from}-"));
+        }
+        let request = request
+            .body(full(Bytes::new()))
+            .map_err(|_| unusable(base))?;
+        let response = self.send(base, request, ANSWER_WITHIN).await?;
+        if from > 0 && response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            return Ok(None);
+        }
+        if !response.status().is_success() {
+            return Err(match self.answer(base, response).await {
+                Err(failure) => failure,
+                Ok(_) => unreachable!("an answer that is no success is a failure"),
+            });
+        }
+        let is_rest = response.status() == StatusCode::PARTIAL_CONTENT;
+        let length = response.body().size_hint().exact();
+        Ok(Some(Fetched {
+            is_rest,
+            end: length.map(|length| length + if is_rest { from } else { 0 }),
+            stream: response.into_body(),
+        }))
     }
 
     fn request(

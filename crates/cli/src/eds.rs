@@ -5,11 +5,16 @@ mod change;
 mod collection;
 mod create;
 mod fields;
+mod files;
 mod groups;
+mod indexes;
 mod insert;
 mod query;
+mod schema;
+mod search;
 mod subjects;
 mod target;
+mod transfer;
 mod types;
 mod users;
 mod watch;
@@ -47,8 +52,12 @@ enum Verb {
     Token(Token),
     /// Show the object types, or say more about one
     Types(types::Types),
+    /// Export and import all object types as a file
+    Schema(schema::Schema),
     /// Find objects
     Query(query::Query),
+    /// Find objects by the words in them
+    Search(search::Search),
     /// Count objects
     Count(query::Count),
     /// Show an object
@@ -67,8 +76,16 @@ enum Verb {
     Groups(groups::Groups),
     /// Show or change who may do what with an object
     Access(access::Access),
+    /// List, make and remove indexes, and see which queries were slow
+    Indexes(indexes::Indexes),
+    /// List, send, fetch and remove files
+    Files(files::Files),
     /// Have other servers told of changes
     Webhooks(webhooks::Webhooks),
+    /// Write everything in the data backend into a file, uploaded files included
+    Export(transfer::Export),
+    /// Put what an export holds into the data backend
+    Import(transfer::Import),
 }
 
 impl Eds {
@@ -87,7 +104,17 @@ impl Eds {
                 token.carry_out(session, &instance).await
             }
             Verb::Types(types) => types.carry_out(session, &target.open(session).await?).await,
+            Verb::Schema(schema) => {
+                schema
+                    .carry_out(session, &target.open(session).await?)
+                    .await
+            }
             Verb::Query(query) => query.carry_out(session, &target.open(session).await?).await,
+            Verb::Search(search) => {
+                search
+                    .carry_out(session, &target.open(session).await?)
+                    .await
+            }
             Verb::Count(count) => count.carry_out(session, &target.open(session).await?).await,
             Verb::Get(get) => get.carry_out(session, &target.open(session).await?).await,
             Verb::Insert(insert) => {
@@ -105,6 +132,16 @@ impl Eds {
                     .carry_out(session, &target.open(session).await?)
                     .await
             }
+            Verb::Export(export) => {
+                export
+                    .carry_out(session, &target.open(session).await?)
+                    .await
+            }
+            Verb::Import(import) => {
+                import
+                    .carry_out(session, &target.open(session).await?)
+                    .await
+            }
             Verb::Watch(watch) => watch.carry_out(session, &target.open(session).await?).await,
             Verb::Users(users) => users.carry_out(session, &target.open(session).await?).await,
             Verb::Groups(groups) => {
@@ -117,6 +154,12 @@ impl Eds {
                     .carry_out(session, &target.open(session).await?)
                     .await
             }
+            Verb::Indexes(indexes) => {
+                indexes
+                    .carry_out(session, &target.open(session).await?)
+                    .await
+            }
+            Verb::Files(files) => files.carry_out(session, &target.open(session).await?).await,
             Verb::Webhooks(webhooks) => {
                 webhooks
                     .carry_out(session, &target.open(session).await?)

@@ -35,6 +35,10 @@ struct Line {
 
 /// As the binary joins them.
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one, and it is taken apart at once"
+)]
 enum Typed {
     #[command(flatten)]
     Developer(Command),

@@ -147,7 +147,7 @@ impl Query {
 }
 
 /// `-createdAt` is the newest first.
-fn sort(names: &[String]) -> Value {
+pub(super) fn sort(names: &[String]) -> Value {
     let keys = names.iter().map(|name| match name.strip_prefix('-') {
         Some(name) => json!({"sortBy": name, "direction": "desc"}),
         None => json!({"sortBy": name, "direction": "asc"}),
@@ -155,7 +155,7 @@ fn sort(names: &[String]) -> Value {
     keys.collect()
 }
 
-fn include(names: &[String]) -> Value {
+pub(super) fn include(names: &[String]) -> Value {
     let members = names.iter().map(|name| (name.clone(), json!({})));
     Value::Object(members.collect())
 }

@@ -1,6 +1,8 @@
 //! Which data backend a command is about, and calls to it.
 
+use bytes::Bytes;
 use clap::Args;
+use hyper::body::Incoming;
 use serde_json::Value;
 
 use crate::client::Client;
@@ -54,12 +56,22 @@ impl Backend {
         self.told(self.client.get(&self.base, resource).await)
     }
 
+    /// An answer that goes on until one side ends it.
+    pub(super) async fn open(&self, resource: &str) -> Result<Incoming> {
+        self.told(self.client.open(&self.base, resource).await)
+    }
+
     pub(super) async fn post(&self, resource: &str, body: &Value) -> Result<Value> {
         self.told(self.client.post(&self.base, resource, body).await)
     }
 
     pub(super) async fn put(&self, resource: &str, body: &Value) -> Result<Value> {
         self.told(self.client.put(&self.base, resource, body).await)
+    }
+
+    /// A piece of a file, in memory.
+    pub(super) async fn piece(&self, resource: &str, range: &str, bytes: Bytes) -> Result<Value> {
+        self.told(self.client.piece(&self.base, resource, range, bytes).await)
     }
 
     pub(super) async fn delete(&self, resource: &str) -> Result<Value> {
@@ -73,7 +85,7 @@ impl Backend {
     }
 
     /// What helps against a refusal of the data backend. Verbs know better ways in some cases.
-    fn told(&self, answer: Result<Value>) -> Result<Value> {
+    fn told<T>(&self, answer: Result<T>) -> Result<T> {
         let known = "see `pilvi eds query TYPE` for the objects that there are";
         let values = "see `pilvi eds --help` and docs/reference.md for what is accepted";
         answer.map_err(|failure| {

@@ -34,6 +34,8 @@ enum Verb {
     },
     /// Describe an object type, or add to what is known of it
     Set(Set),
+    /// Remove an object type: what is said about it, and with --objects all its objects
+    Remove(Remove),
     /// Change who may list and create objects of a type, and who may do what with new ones
     Access(Rights),
 }
@@ -48,9 +50,48 @@ struct Set {
     /// Objects take over the rights of what these references lead to, such as those of a note's notebook
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     inherit: Vec<String>,
+    /// Properties that must be there, and neither null nor an empty text
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    required: Vec<String>,
+    /// Properties whose value no two objects of the type have
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    unique: Vec<String>,
+    /// Properties whose values must be of the type that is named for them
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    strict: Vec<String>,
+    /// Properties to be searched by their words, and found fast
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    indexed: Vec<String>,
+    /// Objects go with what these references lead to, as cards go with their board
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    delete_with: Vec<String>,
+    /// These references become null when what they lead to is deleted
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    clear: Vec<String>,
+    /// What these references lead to cannot be deleted
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    restrict: Vec<String>,
+    /// Tell the notification stream of objects of this type
+    #[arg(long)]
+    stream: bool,
     /// Take the whole description from this file: an object with `properties`, `settings`, `validators`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["properties", "inherit"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "properties", "inherit", "required", "unique", "strict", "indexed", "delete_with", "clear", "restrict",
+        "stream",
+    ])]
     file: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+struct Remove {
+    #[arg(value_name = "TYPE")]
+    collection: Collection,
+    /// Delete the objects of the type, too; a type that has some stays otherwise
+    #[arg(long)]
+    objects: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -123,6 +164,7 @@ impl Types {
                 let changed = backend.post("object_types", &body).await?;
                 print(session, &changed)?;
             }
+            Some(Verb::Remove(remove)) => remove.carry_out(session, backend).await?,
             Some(Verb::Access(rights)) => {
                 let found = find(backend, &rights.collection).await?;
                 let body = rights.body(&found)?;
@@ -166,22 +208,86 @@ impl Set {
             if self.inherit.contains(&property.name) {
                 entry["onCreate"] = json!({"accessControlList": "extend"});
             }
+            if self.indexed.contains(&property.name) {
+                entry["indexed"] = true.into();
+            }
+            let constraints = [
+                (&self.delete_with, "deleteObject"),
+                (&self.clear, "clear"),
+                (&self.restrict, "restrict"),
+            ];
+            let named = constraints
+                .iter()
+                .find(|(names, _)| names.contains(&property.name));
+            if let Some((_, dependency)) = named {
+                entry["target"] = json!({"onDelete": {"dependency": dependency}});
+            }
             entry
         });
         let properties: Vec<Value> = properties.collect();
-        Map::from_iter([("properties".to_owned(), properties.into())])
+        let mut body = Map::from_iter([("properties".to_owned(), properties.into())]);
+        let rules = [
+            ("required", &self.required),
+            ("unique", &self.unique),
+            ("type", &self.strict),
+        ];
+        let rules = rules.iter().flat_map(|(kind, names)| {
+            let rule = move |name| json!({"property": name, "type": kind, "options": {}});
+            names.iter().map(rule)
+        });
+        let rules: Vec<Value> = rules.collect();
+        if !rules.is_empty() {
+            body.insert("validators".to_owned(), rules.into());
+        }
+        if self.stream {
+            body.insert("settings".to_owned(), json!({"websocket": true}));
+        }
+        body
     }
 
-    /// A property that is not named could not inherit anything.
+    /// What is said about a property needs the property: what it is was described with it.
     fn check(&self) -> Result<()> {
         let is_there = |name: &&String| self.properties.iter().any(|known| known.name == **name);
-        match self.inherit.iter().find(|name| !is_there(name)) {
-            None => Ok(()),
-            Some(name) => Err(Failure::usage(
-                format!("--inherit names {name}, which is none of the properties before it"),
-                format!("describe it as well, such as {name}:ref=lists"),
-            )),
+        for (option, names, example) in [
+            ("inherit", &self.inherit, "ref=lists"),
+            ("strict", &self.strict, "string"),
+            ("indexed", &self.indexed, "string"),
+            ("delete-with", &self.delete_with, "ref=lists"),
+            ("clear", &self.clear, "ref=lists"),
+            ("restrict", &self.restrict, "ref=lists"),
+        ] {
+            if let Some(name) = names.iter().find(|name| !is_there(name)) {
+                return Err(Failure::usage(
+                    format!("--{option} names {name}, which is none of the properties before it"),
+                    format!("describe it as well, such as {name}:{example}"),
+                ));
+            }
         }
+        Ok(())
+    }
+}
+
+impl Remove {
+    async fn carry_out(&self, session: &mut Session<'_, '_>, backend: &Backend) -> Result<()> {
+        let name = self.collection.short();
+        let mut resource = resource(&self.collection);
+        let mut loss = "with what is said about it".to_owned();
+        if self.objects {
+            resource += "?objects=true";
+            loss += " and all its objects";
+        }
+        session.confirm_removal(name, &loss, self.yes)?;
+        let answer = backend.delete(&resource).await.map_err(|failure| {
+            let next = "see `pilvi eds types` for those that there are";
+            failure.on(Code::NotFound, next)
+        })?;
+        let line = match answer["objects"].as_u64() {
+            None | Some(0) => format!("Removed the type {name}."),
+            Some(1) => format!("Removed the type {name} with its only object."),
+            Some(count) => format!("Removed the type {name} with {count} objects."),
+        };
+        session.done(&answer, &line)?;
+        Ok(())
     }
 }
 
@@ -289,6 +395,7 @@ fn print(session: &mut Session<'_, '_>, found: &Value) -> Result<()> {
         whole("TYPE"),
         elastic("REFERS TO"),
         whole("RIGHTS"),
+        elastic("RULES"),
     ]);
     for property in properties {
         let inherits = property["onCreate"]["accessControlList"] == "extend";
@@ -297,9 +404,31 @@ fn print(session: &mut Session<'_, '_>, found: &Value) -> Result<()> {
             text(property, "type"),
             shown(&property["objectType"]),
             if inherits { "inherited" } else { "" }.to_owned(),
+            rules(found, property),
         ]);
     }
     Ok(session.screen.table(&table)?)
+}
+
+/// What a property's value must be like, and what its reference means when its target goes.
+fn rules(found: &Value, property: &Value) -> String {
+    let name = &property["name"];
+    let validators = array(&found["validators"]).iter();
+    let own = validators.filter(|validator| validator["property"] == *name);
+    let mut rules: Vec<String> = own.map(|validator| text(validator, "type")).collect();
+    match property["target"]["onDelete"]["dependency"].as_str() {
+        Some("deleteObject") => rules.push("goes with its target".to_owned()),
+        Some("clear") => rules.push("cleared with its target".to_owned()),
+        Some("restrict") => rules.push("keeps its target".to_owned()),
+        _ => {}
+    }
+    if property["indexed"] == true {
+        rules.push("indexed".to_owned());
+    }
+    if property["inferred"] == true {
+        rules.push("only seen in use".to_owned());
+    }
+    rules.join(", ")
 }
 
 #[cfg(test)]

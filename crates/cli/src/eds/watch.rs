@@ -1,30 +1,24 @@
-//! `pilvi eds watch`: what is created and changed, as it happens.
+//! `pilvi eds watch`: what comes, changes and goes, as it happens.
 //!
-//! Changes are found by asking again and again for what has a newer `updatedAt`. Writes become visible a moment after
-//! they got theirs, and not in that order, so every question goes back a little, and what was printed is remembered
-//! for as long. What is deleted cannot be found so.
-
-use std::collections::BTreeSet;
-use std::time::Duration;
+//! The server is asked once and tells from then on. When the connection breaks off the command comes back with where it
+//! was, so nothing is missed and nothing is printed twice; what the server can no longer tell, it says.
 
 use clap::Args;
-use pilvi_model::Timestamp;
-use serde_json::{Value, json};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::Value;
 
 use super::collection::Collection;
 use super::fields::Filter;
 use super::target::Backend;
-use crate::failure::{Outcome, Result};
+use crate::failure::{Code, Failure, Outcome, Result};
 use crate::screen::readable;
 use crate::service::{Patience, interrupted, pause_or_stop};
-use crate::session::{Session, results, text};
+use crate::session::{Session, text};
 use crate::url::segment;
 
-/// How long a write may take from its `updatedAt` until others see it.
-const OVERLAP: Duration = Duration::from_secs(3);
-/// What is remembered of what was printed. Where more is written within the overlap, some of it may be printed twice.
-const REMEMBERED_MAX: usize = 100_000;
-const PAGE: u32 = 500;
+/// The server keeps its messages below a quarter of this.
+const MESSAGE_BYTES_MAX: usize = 8 << 20;
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Watch {
@@ -33,26 +27,22 @@ pub(super) struct Watch {
     collection: Collection,
     #[command(flatten)]
     filter: Filter,
-    /// Print what was created or changed since then first, such as 2015-05-13T10:00:00.000Z
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    since: Option<Timestamp>,
-    /// Ask so often, in seconds
-    #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
-    interval: Duration,
+    /// Print what happened behind this `seq` of a message first
+    #[arg(long, value_name = "SEQ")]
+    since: Option<String>,
+    /// Print what there is first
+    #[arg(long)]
+    snapshot: bool,
     /// End after so many
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 }
 
-fn moment(text: &str) -> std::result::Result<Timestamp, &'static str> {
-    Timestamp::from_millis_text(text).ok_or("write a time such as 2015-05-13T10:00:00.000Z")
-}
-
-fn seconds(text: &str) -> std::result::Result<Duration, &'static str> {
-    let seconds = text.parse::<f64>().ok();
-    let seconds = seconds.filter(|seconds| (0.2..=3600.0).contains(seconds));
-    let seconds = seconds.ok_or("write a number of seconds from 0.2 to 3600")?;
-    Ok(Duration::from_secs_f64(seconds))
+/// Where a watch has come to.
+struct Progress {
+    /// Behind which message to go on.
+    since: Option<String>,
+    left: u64,
 }
 
 impl Watch {
@@ -62,178 +52,170 @@ impl Watch {
         backend: &Backend,
     ) -> Outcome {
         let mut stop = Box::pin(interrupted());
-        let mut seen = tokio::select! {
-            seen = self.start(backend) => seen?,
-            stopped = &mut stop => return stopped.map(|()| 0),
+        let mut progress = Progress {
+            since: self.since.clone(),
+            left: self.count.unwrap_or(u64::MAX),
         };
-        let kind = self.collection.short();
-        session.screen.note(&format!(
-            "Watching {kind}, until Ctrl-C. What is deleted is not shown."
-        ))?;
-        let mut left = self.count.unwrap_or(u64::MAX);
         let mut patience = Patience::new();
-        while left > 0 {
-            let found = tokio::select! {
-                found = self.look(session, backend, &mut seen, &mut left) => found,
+        let mut is_begun = false;
+        while progress.left > 0 {
+            let failure = tokio::select! {
+                ended = self.follow(session, backend, &mut progress, &mut is_begun) => match ended {
+                    Ok(()) => break,
+                    Err(failure) => failure,
+                },
                 stopped = &mut stop => return stopped.map(|()| 0),
             };
-            let pause = match found {
-                Ok(()) => {
-                    patience = Patience::new();
-                    self.interval
-                }
-                Err(failure) => patience.after(session, failure)?,
-            };
-            if left > 0 && !pause_or_stop(pause, &mut stop).await? {
+            if is_begun {
+                patience = Patience::new();
+            }
+            let pause = patience.after(session, failure)?;
+            if !pause_or_stop(pause, &mut stop).await? {
                 break;
             }
+            is_begun = false;
         }
         Ok(0)
     }
 
-    /// Everything up to here has been seen, unless the user wants to see some of it.
-    async fn start(&self, backend: &Backend) -> Result<Seen> {
-        if let Some(since) = self.since {
-            return Ok(Seen::since(since));
-        }
-        let newest = json!([{"sortBy": "updatedAt", "direction": "desc"}]);
-        let resource = format!(
-            "{}?limit=1&sort={}",
-            self.collection.path,
-            segment(&newest.to_string())
-        );
-        let answer = backend.get(&resource).await?;
-        let newest = results(&answer).first();
-        let newest = newest.map(|object| text(object, "updatedAt"));
-        let newest = newest.and_then(|at| Timestamp::from_millis_text(&at));
-        let mut seen = Seen::since(Timestamp::from_millis(0));
-        if let Some(newest) = newest {
-            seen.reach(newest);
-            let mut after = None;
-            loop {
-                let answer = backend.get(&self.resource(&seen, after.as_deref())).await?;
-                for object in results(&answer) {
-                    // What is newer came since the first question, so it is news.
-                    if text(object, "updatedAt") <= newest.to_millis_text() {
-                        seen.is_new(object);
-                    }
-                }
-                after = answer["next"].as_str().map(str::to_owned);
-                if after.is_none() {
-                    break;
-                }
-            }
-        }
-        Ok(seen)
-    }
-
-    /// Prints what is new.
-    async fn look(
+    /// Prints what is told until enough was printed.
+    async fn follow(
         &self,
         session: &mut Session<'_, '_>,
         backend: &Backend,
-        seen: &mut Seen,
-        left: &mut u64,
+        progress: &mut Progress,
+        is_begun: &mut bool,
     ) -> Result<()> {
-        let mut after = None;
-        loop {
-            let answer = backend.get(&self.resource(seen, after.as_deref())).await?;
-            for object in results(&answer) {
-                if *left == 0 {
-                    return Ok(());
-                }
-                if seen.is_new(object) {
-                    *left -= 1;
-                    print(session, object)?;
-                }
+        let body = backend.open(&self.resource(progress)).await?;
+        let mut events = Events::new(body);
+        if !*is_begun && progress.since == self.since {
+            let kind = self.collection.short();
+            session
+                .screen
+                .note(&format!("Watching {kind}, until Ctrl-C."))?;
+        }
+        *is_begun = true;
+        while progress.left > 0 {
+            let message = events.next().await?;
+            if let Some(seq) = message["seq"].as_str() {
+                progress.since = Some(seq.to_owned());
             }
-            after = answer["next"].as_str().map(str::to_owned);
-            if after.is_none() {
-                break;
+            match message["event"].as_str() {
+                Some("caught_up") | None => {}
+                Some("resync") => {
+                    print(session, &message)?;
+                    let kind = self.collection.short();
+                    session.screen.note(&format!(
+                        "Some of what happened cannot be told; see `pilvi eds query {kind}` for what there is now."
+                    ))?;
+                }
+                Some(_) => {
+                    print(session, &message)?;
+                    progress.left -= 1;
+                }
             }
         }
-        seen.forget();
         Ok(())
     }
 
-    fn resource(&self, seen: &Seen, after: Option<&str>) -> String {
-        let newer = json!({"updatedAt": {"$gte": seen.floor.to_millis_text()}});
+    fn resource(&self, progress: &Progress) -> String {
+        let mut resource = format!("live?objectType={}", segment(&self.collection.name));
         let filter = self.filter.to_object();
-        let filter = match filter.is_empty() {
-            true => newer,
-            false => json!({"$and": [filter, newer]}),
-        };
-        let oldest = json!([{"sortBy": "updatedAt", "direction": "asc"}]);
-        let after = after.map(|after| format!("&after={}", segment(after)));
-        format!(
-            "{}?limit={PAGE}&q={}&sort={}{}",
-            self.collection.path,
-            segment(&filter.to_string()),
-            segment(&oldest.to_string()),
-            after.unwrap_or_default()
-        )
+        if !filter.is_empty() {
+            let filter = Value::Object(filter).to_string();
+            resource.push_str(&format!("&q={}", segment(&filter)));
+        }
+        if let Some(since) = &progress.since {
+            resource.push_str(&format!("&since={}", segment(since)));
+        }
+        if self.snapshot {
+            resource.push_str("&snapshot=true");
+        }
+        resource
     }
 }
 
-/// What was printed of late.
-#[derive(Debug)]
-struct Seen {
-    /// Where the next question begins.
-    floor: Timestamp,
-    /// The newest that was seen.
-    reached: Timestamp,
-    /// `updatedAt` and id of everything that was printed from the floor on.
-    objects: BTreeSet<(String, String)>,
+/// The messages of an event stream.
+struct Events {
+    body: Incoming,
+    bytes: Vec<u8>,
 }
 
-impl Seen {
-    fn since(floor: Timestamp) -> Self {
+impl Events {
+    fn new(body: Incoming) -> Self {
         Self {
-            floor,
-            reached: floor,
-            objects: BTreeSet::new(),
+            body,
+            bytes: Vec::new(),
         }
     }
 
-    fn reach(&mut self, newest: Timestamp) {
-        self.reached = self.reached.max(newest);
-        let overlap = u64::try_from(OVERLAP.as_millis()).unwrap_or(u64::MAX);
-        let floor = self.reached.as_millis().saturating_sub(overlap);
-        self.floor = self.floor.max(Timestamp::from_millis(floor));
-    }
-
-    /// Whether this state of the object was not seen before. From now on it was.
-    fn is_new(&mut self, object: &Value) -> bool {
-        let at = text(object, "updatedAt");
-        if let Some(at) = Timestamp::from_millis_text(&at) {
-            self.reached = self.reached.max(at);
-        }
-        self.objects.insert((at, text(object, "id")))
-    }
-
-    /// Lets go of what no further question finds. Not before a question's last page: its pages share one beginning.
-    fn forget(&mut self) {
-        self.reach(self.reached);
-        let floor = (self.floor.to_millis_text(), String::new());
-        self.objects = self.objects.split_off(&floor);
-        while self.objects.len() > REMEMBERED_MAX {
-            self.objects.pop_first();
+    /// The next message.
+    async fn next(&mut self) -> Result<Value> {
+        loop {
+            if let Some(message) = take(&mut self.bytes) {
+                return Ok(message);
+            }
+            if self.bytes.len() > MESSAGE_BYTES_MAX {
+                return Err(broken("a message of the server has no end"));
+            }
+            match self.body.frame().await {
+                None => return Err(broken("the server ended the stream")),
+                Some(Err(error)) => return Err(broken(&format!("the stream broke off: {error}"))),
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.bytes.extend_from_slice(data);
+                    }
+                }
+            }
         }
     }
 }
 
-/// With `--json` in the shape of the messages of the notification stream (`eds.md` §12.4).
-fn print(session: &mut Session<'_, '_>, object: &Value) -> Result<()> {
-    let is_created = object["createdAt"] == object["updatedAt"];
-    let line = if session.screen.wants_json() {
-        let event = if is_created { "create" } else { "update" };
-        json!({"event": event, "data": object}).to_string()
-    } else {
-        let event = if is_created { "created" } else { "changed" };
-        let (at, id) = (text(object, "updatedAt"), text(object, "id"));
-        readable(&format!("{at}  {event}  {id}  {}", own(object)))
+/// Takes the first message out of what has arrived; comments and whatever else is none are left out.
+fn take(bytes: &mut Vec<u8>) -> Option<Value> {
+    loop {
+        let end = bytes.windows(2).position(|pair| pair == b"\n\n")?;
+        let event: Vec<u8> = bytes.drain(..end + 2).collect();
+        let mut lines = event.split(|byte| *byte == b'\n');
+        let data = lines.find_map(|line| line.strip_prefix(b"data: "));
+        if let Some(message) = data.and_then(|data| serde_json::from_slice(data).ok()) {
+            return Some(message);
+        }
+    }
+}
+
+fn broken(what: &str) -> Failure {
+    Failure::new(
+        Code::Unreachable,
+        what.to_owned(),
+        "see whether the server runs, and try again",
+    )
+}
+
+/// With `--json` the message as it came.
+fn print(session: &mut Session<'_, '_>, message: &Value) -> Result<()> {
+    if session.screen.wants_json() {
+        return Ok(session.screen.raw(&format!("{message}\n"))?);
+    }
+    let object = &message["data"];
+    let what = match (message["event"].as_str(), object) {
+        (Some("enter"), object) if object["createdAt"] == object["updatedAt"] => "created",
+        (Some("enter"), _) => "came",
+        (Some("update"), _) => "changed",
+        (Some("leave"), object) if object["deleted"] == true => "deleted",
+        (Some("leave"), _) => "left",
+        _ => return Ok(()),
     };
-    Ok(session.screen.raw(&(line + "\n"))?)
+    let at = match object["updatedAt"].as_str() {
+        Some(at) => format!("{at}  "),
+        None => String::new(),
+    };
+    let id = text(object, "id");
+    let line = match what {
+        "deleted" | "left" => format!("{what}  {id}"),
+        what => format!("{at}{what}  {id}  {}", own(object)),
+    };
+    Ok(session.screen.raw(&(readable(&line) + "\n"))?)
 }
 
 /// What users put into it.
@@ -249,50 +231,22 @@ fn own(object: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn object(id: &str, at: u64) -> Value {
-        json!({"id": id, "updatedAt": Timestamp::from_millis(at).to_millis_text()})
-    }
-
     #[test]
-    fn every_state_is_new_once() {
-        let mut seen = Seen::since(Timestamp::from_millis(0));
-        assert!(seen.is_new(&object("a", 10_000)));
-        assert!(!seen.is_new(&object("a", 10_000)));
-        assert!(seen.is_new(&object("a", 10_001)));
-        assert!(seen.is_new(&object("b", 10_001)));
-    }
-
-    #[test]
-    fn the_next_question_goes_back_a_little_and_finds_what_came_late() {
-        let mut seen = Seen::since(Timestamp::from_millis(0));
-        assert!(seen.is_new(&object("a", 10_000)));
-        seen.forget();
-        assert_eq!(seen.floor, Timestamp::from_millis(7_000));
-        assert!(!seen.is_new(&object("a", 10_000)));
-        // Stamped before the other, and visible after it.
-        assert!(seen.is_new(&object("b", 9_999)));
-        seen.forget();
-        assert_eq!(seen.floor, Timestamp::from_millis(7_000));
-    }
-
-    #[test]
-    fn no_more_is_remembered_than_is_needed() {
-        let mut seen = Seen::since(Timestamp::from_millis(0));
-        for at in 0..20 {
-            assert!(seen.is_new(&object("a", at * 1000)));
+    fn messages_are_taken_out_of_whatever_arrives() {
+        let stream = b": still here\n\nid: 1-0\nevent: enter\ndata: {\"n\":1}\n\n\
+                       event: x\n\ndata: {\"n\":2}\n\ndata: {";
+        let mut bytes = Vec::new();
+        let mut taken = Vec::new();
+        // However it is cut.
+        for byte in stream {
+            bytes.push(*byte);
+            taken.extend(take(&mut bytes));
         }
-        seen.forget();
-        assert_eq!(seen.floor, Timestamp::from_millis(16_000));
-        assert_eq!(seen.objects.len(), 4);
-    }
-
-    #[test]
-    fn an_interval_is_not_too_short_for_the_server() {
-        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        for text in ["0", "0.1", "-1", "NaN", "1e9", "s"] {
-            assert!(seconds(text).is_err(), "{text}");
-        }
+        assert_eq!(taken, [json!({"n": 1}), json!({"n": 2})]);
+        assert_eq!(bytes, b"data: {");
     }
 }

@@ -1,5 +1,7 @@
 //! `pilvi eds webhooks`: who else is told of changes, and whether it worked.
 
+mod deliveries;
+
 use clap::{Args, Subcommand, ValueEnum};
 use pilvi_base::Secret;
 use serde_json::{Map, Value, json};
@@ -37,16 +39,21 @@ enum Verb {
         id: String,
     },
     /// List what was delivered, newest first
-    Deliveries {
+    Deliveries(deliveries::Deliveries),
+    /// Show a delivery with what it says
+    Delivery {
+        /// Its id
+        id: String,
+    },
+    /// Send a delivery again, or all that failed
+    Replay(deliveries::Replay),
+    /// Send a webhook a request that tells of nothing, and say whether it was taken
+    Ping {
         /// The webhook's id
         id: String,
-        /// Print at most so many
-        #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
-        limit: u16,
-        /// Leave out so many of the newest
-        #[arg(long, default_value_t = 0)]
-        offset: u64,
     },
+    /// Make a new secret to sign with; it is shown once
+    Secret(deliveries::Rotate),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -72,6 +79,12 @@ struct Change {
     /// Another address
     #[arg(long, value_name = "URL")]
     to: Option<String>,
+    /// Tell it of changes again, and of what waits for it
+    #[arg(long, conflicts_with = "disable")]
+    enable: bool,
+    /// Tell it of nothing until it is enabled again
+    #[arg(long)]
+    disable: bool,
     #[command(flatten)]
     what: What,
 }
@@ -140,8 +153,12 @@ impl Webhooks {
                 if let Some(url) = &change.to {
                     body.insert("url".into(), url.as_str().into());
                 }
+                if change.enable || change.disable {
+                    body.insert("enabled".into(), change.enable.into());
+                }
                 if body.is_empty() {
-                    let next = "name --to, --event, --type, --header or --payload-as";
+                    let next =
+                        "name --to, --event, --type, --header, --payload-as, --enable or --disable";
                     return Err(Failure::usage("nothing is to be changed", next));
                 }
                 let answer = backend.put(&one(&change.id), &Value::Object(body)).await;
@@ -153,11 +170,11 @@ impl Webhooks {
                 let answer = known(backend.delete(&one(id)).await)?;
                 session.done(&answer, &format!("Removed the webhook {id}."))
             }
-            Some(Verb::Deliveries { id, limit, offset }) => {
-                let resource = format!("{}/deliveries?limit={limit}&offset={offset}", one(id));
-                let answer = known(backend.get(&resource).await)?;
-                deliveries(session, &answer)
-            }
+            Some(Verb::Deliveries(deliveries)) => deliveries.carry_out(session, backend).await,
+            Some(Verb::Delivery { id }) => deliveries::show(session, backend, id).await,
+            Some(Verb::Replay(replay)) => replay.carry_out(session, backend).await,
+            Some(Verb::Ping { id }) => deliveries::ping(session, backend, id).await,
+            Some(Verb::Secret(rotate)) => rotate.carry_out(session, backend).await,
         }
     }
 }
@@ -251,6 +268,13 @@ impl Create {
             text(&webhook, "url")
         );
         if !session.screen.wants_json() {
+            // A gateway of ours asks for its token instead.
+            let signing = text(&webhook, "secret");
+            if self.to_gateway.is_none() && !signing.is_empty() {
+                session.screen.note(&format!(
+                    "Its requests are signed with {signing}, which is not shown again."
+                ))?;
+            }
             let note = format!("See how it goes with: pilvi eds webhooks deliveries {id}");
             session.screen.note(&note)?;
         }
@@ -307,36 +331,27 @@ fn print(session: &mut Session<'_, '_>, webhook: &Value) -> Outcome {
         ("Types", types(webhook)),
         ("Headers", headers.join(", ")),
         ("Payload", format!("as {}", text(webhook, "payloadAs"))),
+        (
+            "Signed",
+            match webhook["signed"].as_bool() {
+                Some(true) => "yes".into(),
+                Some(false) => "no; make a secret with `pilvi eds webhooks secret`".into(),
+                None => String::new(),
+            },
+        ),
+        (
+            "Enabled",
+            match webhook["enabled"].as_bool() {
+                Some(false) => "no".into(),
+                _ => String::new(),
+            },
+        ),
         ("Created", text(webhook, "createdAt")),
         ("Changed", text(webhook, "updatedAt")),
     ];
     facts.retain(|(_, value)| !value.is_empty());
     session.screen.facts(&facts)?;
     Ok(0)
-}
-
-fn deliveries(session: &mut Session<'_, '_>, answer: &Value) -> Outcome {
-    let columns = [
-        whole("CREATED"),
-        whole("EVENT"),
-        elastic("OBJECT"),
-        whole("STATE"),
-        whole("TRIES"),
-        whole("STATUS"),
-        elastic("ERROR"),
-    ];
-    session.show_list(answer, "Nothing was delivered yet.", &columns, |delivery| {
-        let object = [text(delivery, "objectType"), text(delivery, "objectId")];
-        [
-            text(delivery, "createdAt"),
-            text(delivery, "event"),
-            object.join(" "),
-            text(delivery, "state"),
-            text(delivery, "attempts"),
-            text(delivery, "lastStatus"),
-            text(delivery, "lastError"),
-        ]
-    })
 }
 
 fn types(webhook: &Value) -> String {

@@ -32,6 +32,6 @@ impl Create {
             let provider = json!({"type": "eds", "backendId": backend.id});
             config.insert("identityProvider".into(), provider);
         }
-        create(session, Kind::Mws, &self.common, config).await
+        create(session, Kind::Mws, &self.common, config, None).await
     }
 }

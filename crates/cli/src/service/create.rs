@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::{Instance, Kind};
-use crate::failure::Outcome;
+use crate::failure::{Code, Outcome};
 use crate::session::Session;
 use crate::url::segment;
 
@@ -26,6 +26,7 @@ pub(crate) async fn create(
     kind: Kind,
     common: &Common,
     config: Map<String, Value>,
+    id: Option<&str>,
 ) -> Outcome {
     let account = session.account().await?;
     let mut body = json!({
@@ -37,11 +38,21 @@ pub(crate) async fn create(
     if let Some(datacenter) = &common.datacenter {
         body["datacenterId"] = datacenter.as_str().into();
     }
+    if let Some(id) = id {
+        body["id"] = id.into();
+    }
     let resource = format!("accounts/{}/instances", segment(&account.id));
     let facts = session
         .client
         .post(&session.platform, &resource, &body)
-        .await?;
+        .await
+        .map_err(|failure| match id {
+            Some(_) => failure.on(
+                Code::Forbidden,
+                "leave out --id, or have an operator of the server do it",
+            ),
+            None => failure,
+        })?;
     if session.screen.wants_json() {
         session.screen.json(&facts)?;
         return Ok(0);

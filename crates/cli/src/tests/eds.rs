@@ -322,6 +322,63 @@ fn query_asks_for_what_was_typed() {
 }
 
 #[test]
+fn search_asks_for_words_in_several_types() {
+    let resource = "GET /v1/search?objectTypes=objects.todos%2Cusers\
+                    &search=%7B%22phrase%22%3A%22milk%20-bread%22%2C%22properties%22%3A%5B%22title%22%5D%2C\
+                    %22defaultOperator%22%3A%22AND%22%7D&limit=1\
+                    &sort=%5B%7B%22sortBy%22%3A%22title%22%2C%22direction%22%3A%22asc%22%7D%5D";
+    let found = json!({"results": [todo(OBJECT, "Buy milk")], "query": {}});
+    let server = server().on(resource, 200, found);
+    let words = [
+        "eds",
+        "search",
+        "todos,users",
+        "milk -bread",
+        "--in",
+        "title",
+        "--all-words",
+        "-n",
+        "1",
+        "--sort",
+        "title",
+        "--fields",
+        "objectType,title",
+    ];
+    let seen = Desk::new().types_words(&server, &words);
+    assert_eq!(
+        seen.out,
+        "ID                        objectType     title     UPDATED\n\
+         51cdbc08989e975ec300772a  objects.todos  Buy milk  2015-05-13T10:00:01.000Z\n",
+        "{}",
+        seen.err
+    );
+    assert!(seen.err.starts_with("There may be more"), "{}", seen.err);
+}
+
+#[test]
+fn search_counts_and_says_when_there_is_nothing() {
+    let asked = "search?objectTypes=objects.todos&search=%7B%22phrase%22%3A%22NOT%20dog%22%7D";
+    let server = server()
+        .on(
+            &format!("GET /v1/{asked}&count=1"),
+            200,
+            json!({"query": {}, "count": 17}),
+        )
+        .on(
+            &format!("GET /v1/{asked}&limit=20"),
+            200,
+            json!({"query": {}, "results": []}),
+        );
+    let count = Desk::new().types_words(&server, &["eds", "search", "todos", "NOT dog", "--count"]);
+    assert_eq!(count, Seen::good("17\n"));
+    let nothing = Desk::new().types_words(&server, &["eds", "search", "todos", "NOT dog"]);
+    assert_eq!(
+        (nothing.code, &*nothing.out, &*nothing.err),
+        (0, "", "Nothing was found.\n")
+    );
+}
+
+#[test]
 fn lines_go_on_from_page_to_page() {
     let first = json!({"results": [{"id": "1"}], "query": {}, "next": "c/1"});
     let second = json!({"results": [{"id": "2"}], "query": {}});
@@ -521,63 +578,63 @@ fn operators_go_to_their_own_address() {
 }
 
 #[test]
-fn watch_prints_what_is_new_and_ends_after_so_many() {
-    let newest = "GET /v1/objects/todos?limit=1\
-                  &sort=%5B%7B%22sortBy%22%3A%22updatedAt%22%2C%22direction%22%3A%22desc%22%7D%5D";
-    let later = "GET /v1/objects/todos?limit=500\
-                 &q=%7B%22updatedAt%22%3A%7B%22%24gte%22%3A%221970-01-01T00%3A00%3A00.000Z%22%7D%7D\
-                 &sort=%5B%7B%22sortBy%22%3A%22updatedAt%22%2C%22direction%22%3A%22asc%22%7D%5D";
+fn watch_prints_what_is_told_and_ends_after_so_many() {
     let mut created = todo("2", "New");
     created["updatedAt"] = created["createdAt"].clone();
-    let found = json!({"query": {}, "results": [created, todo(OBJECT, "Buy milk")]});
-    let server = server()
-        .on(newest, 200, json!({"query": {}, "results": []}))
-        .on(later, 200, found);
-    let seen = types(&server, "eds watch todos --count 2");
+    let changed = todo(OBJECT, "Buy milk");
+    let messages = [
+        json!({"event": "caught_up", "seq": "1-0"}),
+        json!({"event": "enter", "seq": "2-0", "data": created}),
+        json!({"event": "update", "seq": "3-0", "data": changed}),
+        json!({"event": "leave", "seq": "4-0", "data": {"id": "3", "objectType": "objects.todos"}}),
+        json!({"event": "leave", "seq": "5-0", "data": {"id": "2", "objectType": "objects.todos", "deleted": true}}),
+    ];
+    let events = messages
+        .map(|message| format!("data: {message}\n\n"))
+        .concat();
+    let server = server().on("GET /v1/live?objectType=objects.todos", 200, events);
+    let seen = types(&server, "eds watch todos --count 4");
     assert_eq!(
         (seen.code, &*seen.out),
         (
             0,
             "2015-05-13T10:00:00.000Z  created  2  {\"title\":\"New\",\"done\":false}\n\
-             2015-05-13T10:00:01.000Z  changed  51cdbc08989e975ec300772a  {\"title\":\"Buy milk\",\"done\":false}\n"
+             2015-05-13T10:00:01.000Z  changed  51cdbc08989e975ec300772a  {\"title\":\"Buy milk\",\"done\":false}\n\
+             left  3\n\
+             deleted  2\n"
         )
     );
-    assert_eq!(
-        seen.err,
-        "Watching todos, until Ctrl-C. What is deleted is not shown.\n"
-    );
+    assert_eq!(seen.err, "Watching todos, until Ctrl-C.\n");
     let seen = types(&server, "eds watch todos --count 1 --json");
     let line: Value = serde_json::from_str(&seen.out).unwrap();
     assert_eq!(
         (&line["event"], &line["data"]["id"]),
-        (&json!("create"), &json!("2"))
+        (&json!("enter"), &json!("2"))
     );
 }
 
 #[test]
-fn watch_leaves_out_what_was_there_already() {
-    let newest = "GET /v1/objects/todos?limit=1\
-                  &sort=%5B%7B%22sortBy%22%3A%22updatedAt%22%2C%22direction%22%3A%22desc%22%7D%5D";
-    let late = "GET /v1/objects/todos?limit=500\
-                &q=%7B%22updatedAt%22%3A%7B%22%24gte%22%3A%222015-05-13T09%3A59%3A58.000Z%22%7D%7D\
-                &sort=%5B%7B%22sortBy%22%3A%22updatedAt%22%2C%22direction%22%3A%22asc%22%7D%5D";
-    let mut newer = todo("2", "New");
-    newer["updatedAt"] = "2015-05-13T10:00:02.000Z".into();
+fn watch_comes_back_to_where_it_was() {
+    let first = format!(
+        "data: {}\n\n",
+        json!({"event": "enter", "seq": "7-0a", "data": todo("2", "New")})
+    );
+    let second = format!(
+        "data: {}\n\n",
+        json!({"event": "leave", "seq": "8-0b", "data": {"id": "2"}})
+    );
+    let query = "objectType=objects.todos&q=%7B%22done%22%3Afalse%7D";
     let server = server()
-        .on(
-            newest,
-            200,
-            json!({"query": {}, "results": [todo(OBJECT, "Buy milk")]}),
-        )
-        .on(
-            late,
-            200,
-            json!({"query": {}, "results": [todo(OBJECT, "Buy milk"), newer]}),
-        );
-    let seen = types(&server, "eds watch todos --count 1");
-    assert_eq!(
-        seen.out,
-        "2015-05-13T10:00:02.000Z  changed  2  {\"title\":\"New\",\"done\":false}\n"
+        .on(&format!("GET /v1/live?{query}"), 200, first)
+        .on(&format!("GET /v1/live?{query}&since=7-0a"), 200, second);
+    let seen = types(&server, "eds watch todos done:=false --count 2");
+    assert_eq!(seen.code, 0, "{}", seen.err);
+    assert!(seen.out.ends_with("left  2\n"), "{}", seen.out);
+    assert!(
+        seen.err
+            .contains("the server ended the stream; trying again in 1 s"),
+        "{}",
+        seen.err
     );
 }
 
@@ -590,8 +647,11 @@ fn described() -> Value {
         "properties": [
             {"name": "title", "type": "string", "indexed": true},
             {"name": "list", "type": "ref", "objectType": "objects.lists", "indexed": false,
-             "onCreate": {"accessControlList": "extend"}},
+             "onCreate": {"accessControlList": "extend"},
+             "target": {"onDelete": {"dependency": "deleteObject"}}},
+            {"name": "color", "type": "string", "indexed": false, "inferred": true},
         ],
+        "validators": [{"name": "title.required", "property": "title", "type": "required"}],
         "accessControlList": {"read": everyone, "create": authenticated},
         "accessControlListTemplate": {"read": everyone, "update": creator, "delete": [], "admin": creator},
     })
@@ -609,8 +669,8 @@ fn types_are_listed_and_shown() {
     assert_eq!(
         types(&server, "eds types"),
         Seen::good(
-            "TYPE   PROPERTIES   LIST      CREATE\n\
-             todos  title, list  everyone  authenticated\n"
+            "TYPE   PROPERTIES          LIST      CREATE\n\
+             todos  title, list, color  everyone  authenticated\n"
         )
     );
     assert_eq!(
@@ -624,11 +684,69 @@ fn types_are_listed_and_shown() {
              New ones deleted by  nobody\n\
              New ones shared by   creator\n\
              \n\
-             PROPERTY  TYPE    REFERS TO      RIGHTS\n\
-             title     string\n\
-             list      ref     objects.lists  inherited\n"
+             PROPERTY  TYPE    REFERS TO      RIGHTS     RULES\n\
+             title     string                            required, indexed\n\
+             list      ref     objects.lists  inherited  goes with its target\n\
+             color     string                            only seen in use\n"
         )
     );
+}
+
+#[test]
+fn rules_are_said_in_words() {
+    let server = server().on("POST /v1/object_types", 201, described());
+    let words = "eds types set cards title:string n:number board:ref=boards --required title --unique title,n \
+                 --strict n --indexed title --delete-with board --stream";
+    assert_eq!(types(&server, words).code, 0);
+    let rule = |name: &str, kind: &str| json!({"property": name, "type": kind, "options": {}});
+    assert_eq!(
+        server.only("POST").1,
+        json!({
+            "properties": [
+                {"name": "title", "type": "string", "indexed": true},
+                {"name": "n", "type": "number"},
+                {"name": "board", "type": "ref", "objectType": "objects.boards",
+                 "target": {"onDelete": {"dependency": "deleteObject"}}},
+            ],
+            "validators": [
+                rule("title", "required"), rule("title", "unique"), rule("n", "unique"), rule("n", "type"),
+            ],
+            "settings": {"websocket": true},
+            "name": "objects.cards",
+        })
+    );
+    for wrong in [
+        "--strict x",
+        "--indexed x",
+        "--clear x",
+        "--restrict x",
+        "--delete-with x",
+    ] {
+        let seen = types(
+            &server,
+            &format!("eds types set cards title:string {wrong}"),
+        );
+        assert_eq!(seen.code, 2, "{wrong}");
+    }
+}
+
+#[test]
+fn a_type_is_removed_alone_or_with_its_objects() {
+    let server = server()
+        .on(
+            "DELETE /v1/object_types/objects.todos",
+            200,
+            json!({"objects": 0}),
+        )
+        .on(
+            "DELETE /v1/object_types/objects.todos?objects=true",
+            200,
+            json!({"objects": 3}),
+        );
+    let seen = types(&server, "eds types remove todos --yes");
+    assert_eq!(seen, Seen::good("Removed the type todos.\n"));
+    let seen = types(&server, "eds types remove todos --objects --yes");
+    assert_eq!(seen, Seen::good("Removed the type todos with 3 objects.\n"));
 }
 
 #[test]
@@ -827,8 +945,8 @@ fn access_is_granted_and_withdrawn() {
 fn webhook() -> Value {
     json!({
         "id": "8", "url": "https://example.com/hook", "events": ["create", "delete"], "objectTypes": ["objects.todos"],
-        "headers": {"Authorization": "********"}, "payloadAs": "object", "createdAt": "2015-05-13T10:00:00.000Z",
-        "updatedAt": "2015-05-13T10:00:00.000Z",
+        "headers": {"Authorization": "********"}, "payloadAs": "object", "enabled": true, "signed": true,
+        "createdAt": "2015-05-13T10:00:00.000Z", "updatedAt": "2015-05-13T10:00:00.000Z",
     })
 }
 
@@ -840,7 +958,11 @@ fn webhooks_are_created_and_looked_after() {
         "lastAttemptAt": null, "nextAttemptAt": null,
     });
     let server = server()
-        .on("POST /v1/webhooks", 201, webhook())
+        .on("POST /v1/webhooks", 201, {
+            let mut created = webhook();
+            created["secret"] = json!("whsec_c2VjcmV0");
+            created
+        })
         .on("GET /v1/webhooks", 200, json!({"results": [webhook()]}))
         .on("GET /v1/webhooks/8", 200, webhook())
         .on("PUT /v1/webhooks/8", 200, webhook())
@@ -869,6 +991,12 @@ fn webhooks_are_created_and_looked_after() {
         seen.out,
         "Created the webhook 8. It tells https://example.com/hook.\n"
     );
+    assert!(
+        seen.err
+            .contains("signed with whsec_c2VjcmV0, which is not shown again"),
+        "{}",
+        seen.err
+    );
     assert_eq!(
         server.only("POST").1,
         json!({
@@ -889,6 +1017,7 @@ fn webhooks_are_created_and_looked_after() {
                  Types    objects.todos\n\
                  Headers  Authorization\n\
                  Payload  as object\n\
+                 Signed   yes\n\
                  Created  2015-05-13T10:00:00.000Z\n\
                  Changed  2015-05-13T10:00:00.000Z\n";
     assert_eq!(types(&server, "eds webhooks show 8"), Seen::good(shown));
@@ -901,8 +1030,10 @@ fn webhooks_are_created_and_looked_after() {
     assert_eq!(
         types(&server, "eds webhooks deliveries 8"),
         Seen::good(
-            "CREATED                   EVENT   OBJECT                                  STATE   TRIES  STATUS  ERROR\n\
-             2015-05-13T10:00:00.000Z  create  objects.todos 51cdbc08989e975ec300772a  failed  5      500     no\n"
+            "ID   CREATED                   EVENT   OBJECT                                  STATE   TRIES  STATUS  \
+             ERROR\n\
+             8-1  2015-05-13T10:00:00.000Z  create  objects.todos 51cdbc08989e975ec300772a  failed  5      500     \
+             no\n"
         )
     );
     assert_eq!(
@@ -916,6 +1047,93 @@ fn webhooks_are_created_and_looked_after() {
             .ends_with("try: see `pilvi eds webhooks` for those that there are\n"),
         "{}",
         missing.err
+    );
+}
+
+#[test]
+fn a_delivery_is_looked_into_and_sent_again() {
+    let delivery = json!({
+        "id": "8-1", "event": "create", "objectType": "objects.todos", "objectId": OBJECT, "state": "failed",
+        "attempts": 9, "lastStatus": 500, "lastError": "the target answered 500", "lastAnswer": "broken",
+        "durationMs": 12, "requestId": "r", "createdAt": "2015-05-13T10:00:00.000Z",
+        "lastAttemptAt": "2015-05-13T12:00:00.000Z", "nextAttemptAt": null,
+        "payload": {"object": {}, "meta": {}}, "receivers": [],
+    });
+    let server = server()
+        .on(
+            "GET /v1/webhooks/8/deliveries?limit=20&offset=0&state=failed",
+            200,
+            json!({"results": []}),
+        )
+        .on("GET /v1/webhooks/8/deliveries/8-1", 200, delivery.clone())
+        .on("POST /v1/webhooks/8/deliveries/8-1/replay", 200, delivery)
+        .on(
+            "POST /v1/webhooks/8/replay",
+            200,
+            json!({"replayed": 1000, "left": 7}),
+        );
+    let seen = types(&server, "eds webhooks deliveries 8 --state failed");
+    assert_eq!((seen.code, seen.out.as_str()), (0, ""));
+    assert_eq!(seen.err, "There are no deliveries to be shown.\n");
+    let shown = "Id       8-1\n\
+                 Event    create\n\
+                 Object   objects.todos 51cdbc08989e975ec300772a\n\
+                 State    failed\n\
+                 Tries    9\n\
+                 Status   500\n\
+                 Error    the target answered 500\n\
+                 Answer   broken\n\
+                 Took     12 ms\n\
+                 Request  r\n\
+                 Created  2015-05-13T10:00:00.000Z\n\
+                 Tried    2015-05-13T12:00:00.000Z\n\
+                 Payload  {\"object\":{},\"meta\":{}}\n";
+    assert_eq!(
+        types(&server, "eds webhooks delivery 8-1"),
+        Seen::good(shown)
+    );
+    assert_eq!(
+        types(&server, "eds webhooks replay 8-1"),
+        Seen::good("Sending 8-1 again.\n")
+    );
+    assert_eq!(
+        types(&server, "eds webhooks replay --failed 8"),
+        Seen::good("Sending 1000 deliveries again; 7 are left for another call.\n")
+    );
+    assert_eq!(types(&server, "eds webhooks delivery 8").code, 2);
+}
+
+#[test]
+fn a_webhook_is_pinged_and_gets_a_new_secret() {
+    let heard =
+        json!({"delivered": true, "status": 204, "answer": "", "error": null, "durationMs": 5});
+    let unheard = json!({
+        "delivered": false, "status": 500, "answer": "no", "error": "the target answered 500: no", "durationMs": 5,
+    });
+    let fresh = json!({
+        "id": "8", "secret": "whsec_c2VjcmV0", "previousUntil": "2015-05-14T10:00:00.000Z",
+    });
+    let server = server()
+        .on("POST /v1/webhooks/8/ping", 200, heard)
+        .on("POST /v1/webhooks/9/ping", 200, unheard)
+        .on("POST /v1/webhooks/8/secret", 200, fresh);
+    assert_eq!(
+        types(&server, "eds webhooks ping 8"),
+        Seen::good("The target answered 204 in 5 ms.\n")
+    );
+    let seen = types(&server, "eds webhooks ping 9");
+    assert_eq!(seen.code, 1);
+    assert!(
+        seen.err.contains("the target answered 500: no"),
+        "{}",
+        seen.err
+    );
+    let seen = types(&server, "eds webhooks secret 8 --overlap-hours 24");
+    assert_eq!(seen.out, "whsec_c2VjcmV0\n");
+    assert!(
+        seen.err.contains("until 2015-05-14T10:00:00.000Z"),
+        "{}",
+        seen.err
     );
 }
 
@@ -967,14 +1185,7 @@ fn what_is_mistyped_is_told_before_anything_is_sent() {
             &["access", "grant", "todos", "1", "read", "anna"],
             "write everyone",
         ),
-        (
-            &["watch", "todos", "--interval", "0"],
-            "write a number of seconds",
-        ),
-        (
-            &["watch", "todos", "--since", "yesterday"],
-            "write a time such as",
-        ),
+        (&["watch", "todos", "--count", "0"], "0 is not in 1.."),
         (&["webhooks", "create"], "required"),
         (
             &["webhooks", "create", "http://x", "--header", "x"],
@@ -986,4 +1197,97 @@ fn what_is_mistyped_is_told_before_anything_is_sent() {
         let error = super::Line::try_parse_from(&line).unwrap_err().to_string();
         assert!(error.contains(hint), "{line:?}: {error}");
     }
+}
+
+fn index(property: &str, state: &str, done: u64) -> Value {
+    json!({
+        "id": format!("{property}-id"), "objectType": "objects.todos", "property": property, "origin": "slow",
+        "state": state, "progress": {"done": done, "total": 200}, "createdAt": "2015-05-13T10:00:00.000Z",
+        "readyAt": null, "lastUsedAt": null,
+    })
+}
+
+#[test]
+fn indexes_are_listed_made_and_removed() {
+    let both = json!({"results": [index("title", "building", 50), index("done", "ready", 200)]});
+    let server = server()
+        .on("GET /v1/indexes", 200, both)
+        .on("POST /v1/indexes", 201, index("title", "building", 0))
+        .on(
+            "GET /v1/indexes/title-id",
+            200,
+            index("title", "ready", 200),
+        )
+        .on("DELETE /v1/indexes/title-id", 200, json!({}));
+    assert_eq!(
+        types(&server, "eds indexes"),
+        Seen::good(
+            "TYPE   PROPERTY  STATE          FROM          LAST USED\n\
+             todos  title     building 25 %  a slow query\n\
+             todos  done      ready          a slow query\n"
+        )
+    );
+    assert_eq!(
+        types(&server, "eds indexes create todos title"),
+        Seen::good(
+            "The index of todos title is being made; see `pilvi eds indexes` for how far it is.\n"
+        )
+    );
+    let (_, body) = server.only("POST");
+    assert_eq!(
+        body,
+        json!({"objectType": "objects.todos", "property": "title"})
+    );
+    assert_eq!(
+        types(&server, "eds indexes create todos title --wait"),
+        Seen::good("The index of todos title is ready.\n")
+    );
+    assert_eq!(
+        types(&server, "eds indexes remove todos title"),
+        Seen::good("Removed the index of todos title.\n")
+    );
+    let missing = types(&server, "eds indexes remove todos other");
+    assert_eq!(missing.code, 4);
+    assert!(
+        missing
+            .err
+            .ends_with("try: see `pilvi eds indexes` for those that there are\n"),
+        "{missing:?}"
+    );
+}
+
+#[test]
+fn slow_queries_are_listed_with_the_index_that_helps() {
+    let slow = |query: &str, index: Value| {
+        json!({
+            "objectType": "objects.todos", "query": query, "count": 7, "worstMs": 120, "index": index,
+            "firstAt": "2015-05-13T10:00:00.000Z", "lastAt": "2015-05-13T10:00:00.000Z",
+        })
+    };
+    let wanted = json!({"objectType": "objects.todos", "property": "title"});
+    let advice = json!({"results": [slow("title = …", wanted.clone()), slow("title = …, by done", wanted.clone()),
+        slow("done regex …", Value::Null)]});
+    let server = server()
+        .on("GET /v1/index_advice", 200, advice)
+        .on("DELETE /v1/index_advice", 200, json!({}))
+        .on("POST /v1/indexes", 201, index("title", "building", 0));
+    assert_eq!(
+        types(&server, "eds indexes advise"),
+        Seen::good(
+            "TYPE   QUERY               TIMES  WORST   INDEX THAT HELPS\n\
+             todos  title = …           7      120 ms  title\n\
+             todos  title = …, by done  7      120 ms  title\n\
+             todos  done regex …        7      120 ms\n"
+        )
+    );
+    assert_eq!(
+        types(&server, "eds indexes advise --create"),
+        Seen::good("The index of todos title is building 0 %.\n")
+    );
+    let (_, body) = server.only("POST");
+    assert_eq!(body, wanted);
+    assert_eq!(
+        types(&server, "eds indexes advise --forget"),
+        Seen::good("Forgot what was slow so far.\n")
+    );
 }
