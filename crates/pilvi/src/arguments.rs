@@ -5,6 +5,7 @@
 
 mod admin;
 mod apps;
+mod files;
 mod house;
 mod limits;
 mod mail;
@@ -23,6 +24,7 @@ use crate::doctor::Doctor;
 
 pub(crate) use admin::AdminCommand;
 pub(crate) use apps::AppOptions;
+pub(crate) use files::{FileOptions, FilePlace};
 pub(crate) use house::{Config, ConfigVerb};
 pub(crate) use limits::LimitOptions;
 pub(crate) use mail::MailOptions;
@@ -167,6 +169,8 @@ pub(crate) struct ServeOptions {
     pub people: PeopleOptions,
     #[command(flatten)]
     pub sign_on: SignOnOptions,
+    #[command(flatten)]
+    pub files: FileOptions,
     #[command(flatten)]
     pub limits: LimitOptions,
 }

@@ -323,6 +323,7 @@ async fn lay_out(archive: &Path, data: &Path, manifest: &Manifest) -> anyhow::Re
         fs::DirBuilder::new().mode(0o700).create(folder)?;
     }
     move_file(&archive.join(DATABASE), &data.join(DATABASE))?;
+    let blobs = crate::blobs::restored(data).await?;
     let mut bundles = BTreeMap::new();
     for record in &manifest.files {
         let mut names = record.path.splitn(3, '/');
@@ -336,6 +337,12 @@ async fn lay_out(archive: &Path, data: &Path, manifest: &Manifest) -> anyhow::Re
         if name == pilvi_eds::portable::DATABASE {
             let backend: BackendId = id.parse()?;
             move_file(&from, &eds.join(format!("{backend}.db")))?;
+        } else if let Some(digest) = pilvi_eds::portable::digest_of(name) {
+            let blob = pilvi_model::Blob {
+                digest,
+                bytes: record.bytes,
+            };
+            blobs.take_in(id.parse()?, &from, blob).await?;
         } else if name == pilvi_mar::portable::REPOSITORY {
             bundles.insert(id.to_owned(), from);
         } else if let Some(slug) = name.strip_prefix(pilvi_mar::portable::SLUGS) {
@@ -421,22 +428,26 @@ async fn open_all(data: &Path, keyring: &Keyring, key: &LocalKey) -> anyhow::Res
     for backend in &with_webhooks {
         store.note_webhooks_of(*backend).await?;
     }
+    // So may a file.
+    for backend in &backends {
+        store.note_files_of(*backend).await?;
+        let (now, backend) = (pilvi_base::Clock::system().now(), store.backend(*backend));
+        let unfinished = pilvi_eds::portable::remove_unfinished_files(&backend, now.into()).await?;
+        lost.extend(pilvi_eds::portable::unfinished_in_words(unfinished));
+    }
     let policy = match key {
         LocalKey::New => Unopened::Remove,
         LocalKey::Archived | LocalKey::File(_) => Unopened::Keep,
     };
     for backend in with_webhooks {
-        let urls = pilvi_eds::portable::reseal(
+        let unopened = pilvi_eds::portable::reseal(
             &store,
             keyring,
             backend,
             EdsResealing::at_home(backend, policy),
         )
         .await?;
-        lost.extend(
-            urls.iter()
-                .map(|url| pilvi_eds::portable::lost_in_words(url, Secrets::Open)),
-        );
+        lost.extend(unopened.iter().map(|lost| lost.in_words(Secrets::Open)));
     }
     for app in store.list_app_ids().await? {
         let places =

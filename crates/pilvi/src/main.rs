@@ -10,6 +10,7 @@ mod admin;
 mod apps;
 mod arguments;
 mod backups;
+mod blobs;
 mod config;
 mod demo;
 mod doctor;
@@ -22,6 +23,7 @@ mod own_door;
 mod page;
 mod running;
 mod serve;
+mod sockets;
 mod stacks;
 
 use std::process::ExitCode;

@@ -9,7 +9,7 @@ use pilvi_console::Console;
 use pilvi_core::egress::{Egress, Policy};
 use pilvi_core::passwords::{Cost, Passwords};
 use pilvi_core::{Audit, Directory, Identity, Mailer, Quotas, Rates};
-use pilvi_eds::{Eds, People};
+use pilvi_eds::{Eds, People, Transfers, Workspace};
 use pilvi_model::AccountId;
 use pilvi_mws::Mws;
 use pilvi_platform::{FirstStart, Platform};
@@ -20,6 +20,7 @@ use pilvi_web::{Door, Hosts, Service, Site};
 use crate::apps::{Apps, House};
 use crate::arguments::ServeOptions;
 use crate::backups;
+use crate::blobs;
 use crate::config;
 use crate::files::{self, Shares};
 use crate::health;
@@ -28,6 +29,7 @@ use crate::listeners::{Addresses, Listeners};
 use crate::notify;
 use crate::own_door::OwnDoor;
 use crate::running::{Running, Signals};
+use crate::sockets::Sockets;
 
 pub(crate) async fn run(options: &ServeOptions, data: &Path) -> anyhow::Result<()> {
     let doors = Listeners::bind(options).await?;
@@ -69,6 +71,7 @@ pub(crate) struct Cloud {
     tasks: TaskGroup,
     rates: Rates,
     eds: Eds,
+    workspace: Workspace,
     mws: Mws,
     apps: Apps,
     ca: Arc<LocalCa>,
@@ -94,7 +97,10 @@ impl Cloud {
         };
         let store_limits = options.limits.share_store(store_limits);
         keys::make_first(data)?;
+        let reserve = store_limits.disk_reserve;
         let store = Store::open(data, store_limits).await?;
+        // After the store, which makes sure that no other server uses the folder.
+        let blobs = blobs::open(&options.files, data, reserve, &tasks).await?;
         let fairness = options.limits.fairness();
         let rates = Rates::new(options.limits.rates(), clock.clone());
         let quotas = Quotas::new(store.clone(), options.limits.quotas());
@@ -113,6 +119,7 @@ impl Cloud {
 
         let eds = Eds::new(
             store.clone(),
+            blobs,
             identity.clone(),
             directory.clone(),
             keyring.clone(),
@@ -120,6 +127,10 @@ impl Cloud {
             people,
         )
         .with_fairness(fairness.clone())
+        .with_tasks(tasks.clone())
+        .with_ages(options.files.ages())
+        .with_file_bytes_max(options.files.file_bytes_max())
+        .with_transfers(Transfers::open(data.join("transfers"), reserve)?)
         .with_audit(audit.clone());
         let mws = Mws::new(
             identity.clone(),
@@ -198,6 +209,7 @@ impl Cloud {
             shares,
             tasks,
             eds,
+            workspace: options.files.workspace(),
             mws,
             apps,
             ca,
@@ -228,9 +240,13 @@ impl Cloud {
             .site(Service::Mar, self.apps.mar.site())
             .site(Service::Git, self.apps.git_site())
             .site(Service::Platform, self.platform.site())
+            .site(Service::Account, self.platform.account_site())
             .site(Service::Console, Console::new(self.platform.clone()).site())
             .apps(edge.clone())
-            .sockets(Arc::new(self.mws.clone()));
+            .sockets(Arc::new(Sockets {
+                eds: self.eds.clone(),
+                mws: self.mws.clone(),
+            }));
         if let Some(page) = page {
             door = door.site(Service::Page, page);
         }
@@ -254,6 +270,15 @@ impl Cloud {
         let own_door = Arc::new(OwnDoor::new(Arc::clone(&door), addresses, edge));
         let egress = Egress::new(policy, own_door);
         self.eds.deliverer(egress, self.tasks.clone()).start();
+        self.eds
+            .workshop(self.workspace, self.tasks.clone())
+            .start();
+        self.eds.collector(self.tasks.clone()).start();
+        self.eds.start_imports(&self.tasks);
+        let circles = Arc::new(self.mws.clone());
+        let plain_port = addresses.http.port();
+        self.eds
+            .open_streams(circles, self.tasks.clone(), plain_port);
         self.platform.keep_house();
         self.platform.keep_measuring();
 

@@ -9,7 +9,7 @@ use pilvi_platform::Datacenter;
 use pilvi_runtime::LayerName;
 use serde::Serialize;
 
-use crate::arguments::{AppOptions, ServeOptions};
+use crate::arguments::{AppOptions, FileOptions, ServeOptions};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -53,6 +53,7 @@ pub(crate) fn judge(options: &ServeOptions, data: &Path) -> Vec<Finding> {
     findings.extend(datacenters(&options.apps));
     findings.extend(layers(&options.apps));
     findings.extend(mail(options, data));
+    findings.extend(files(&options.files));
     findings.extend(sign_on(options));
     if data.is_relative() {
         let says = format!(
@@ -62,6 +63,36 @@ pub(crate) fn judge(options: &ServeOptions, data: &Path) -> Vec<Finding> {
         findings.push(warning("data", says));
     }
     findings
+}
+
+/// A bucket needs a key, and nothing else does.
+fn files(options: &FileOptions) -> Option<Finding> {
+    match options.bucket() {
+        Err(setting) => {
+            let says = "files are to be in a bucket, which opens to nobody without this".to_owned();
+            Some(fault(setting, says))
+        }
+        Ok(Some(_)) => None,
+        Ok(None) => {
+            let setting = match options {
+                FileOptions {
+                    s3_endpoint: Some(_),
+                    ..
+                } => "s3-endpoint",
+                FileOptions {
+                    s3_access_key_id: Some(_),
+                    ..
+                } => "s3-access-key-id",
+                FileOptions {
+                    s3_secret_access_key: Some(_),
+                    ..
+                } => "s3-secret-access-key",
+                _ => return None,
+            };
+            let says = "says nothing without a bucket; set `files`, such as s3://my-files";
+            Some(warning(setting, says.to_owned()))
+        }
+    }
 }
 
 /// Options of single sign-on belong together.

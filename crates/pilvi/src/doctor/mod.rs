@@ -122,7 +122,7 @@ pub(crate) enum Area {
 type Check = fn(&Circumstances) -> Vec<Finding>;
 
 /// All checks, in the order of the report.
-const CHECKS: [(Area, &str, Check); 17] = [
+const CHECKS: [(Area, &str, Check); 18] = [
     (Area::Machine, "system", machine::system),
     (Area::Machine, "user", machine::user),
     (Area::Machine, "clock", machine::clock),
@@ -137,6 +137,7 @@ const CHECKS: [(Area, &str, Check); 17] = [
     (Area::Server, "disk", data::disk),
     (Area::Server, "ports", ports::ports),
     (Area::Server, "names", names::own),
+    (Area::Server, "files", server::files),
     (Area::Server, "mail", server::mail),
     (Area::Server, "answers", server::answers),
     (Area::Developer, "sign-in", developer::session),

@@ -77,6 +77,36 @@ pub(super) fn mail(circumstances: &Circumstances) -> Vec<Finding> {
     }]
 }
 
+pub(super) fn files(circumstances: &Circumstances) -> Vec<Finding> {
+    let name = "files";
+    let options = &circumstances.options.files;
+    if let Some(folder) = crate::blobs::folder(options, &circumstances.data) {
+        return vec![Finding::fine(name, format!("in {}", folder.display()))];
+    }
+    let Ok(Some(bucket)) = options.bucket() else {
+        // What is missing is said about the settings.
+        return Vec::new();
+    };
+    let shown = format!("s3://{}/{}", bucket.bucket, bucket.prefix);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let probed = match runtime {
+        Ok(runtime) => runtime.block_on(pilvi_blobs::probe_bucket(&bucket)),
+        Err(error) => Err(pilvi_model::Error::internal(error)),
+    };
+    vec![match probed {
+        Ok(()) => Finding::fine(name, format!("{shown} answers and takes our key")),
+        Err(error) => Finding::of(
+            State::Fault,
+            name,
+            format!("{shown}: {}", error.message),
+            "Files can be neither read nor written; everything else works.",
+            "See whether files, s3-endpoint and s3-region are right, and whether the key may read, write and list.",
+        ),
+    }]
+}
+
 /// The host and the port of the address of a mail server.
 pub(super) fn place_of(url: &str) -> Option<(String, u16)> {
     let (scheme, rest) = url.split_once("://")?;
