@@ -20,12 +20,15 @@ pub mod frames;
 pub mod heads;
 mod hyper_side;
 mod memory;
+pub mod multipart;
 mod mutation;
+pub mod pictures;
 mod pieces;
 pub mod procfile;
 pub mod proxied;
 pub mod query;
 mod random;
+pub mod search;
 mod table;
 pub mod tokens;
 pub mod updates;
@@ -47,7 +50,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 13] = [
     Target {
         name: "access",
         check: access::check,
@@ -79,6 +82,18 @@ pub const TARGETS: [Target; 10] = [
         short_runs: 30_000,
     },
     Target {
+        name: "multipart",
+        check: multipart::check,
+        make: multipart::make,
+        short_runs: 6_000,
+    },
+    Target {
+        name: "pictures",
+        check: pictures::check,
+        make: pictures::make,
+        short_runs: 3_000,
+    },
+    Target {
         name: "procfile",
         check: procfile::check,
         make: procfile::make,
@@ -95,6 +110,12 @@ pub const TARGETS: [Target; 10] = [
         check: query::check,
         make: query::make,
         short_runs: 20_000,
+    },
+    Target {
+        name: "search",
+        check: search::check,
+        make: search::make,
+        short_runs: 12_000,
     },
     Target {
         name: "tokens",

@@ -39,6 +39,16 @@ fn heads_keep_their_promises() {
 }
 
 #[test]
+fn multipart_bodies_keep_their_promises() {
+    run("multipart");
+}
+
+#[test]
+fn pictures_keep_their_promises() {
+    run("pictures");
+}
+
+#[test]
 fn procfiles_keep_their_promises() {
     run("procfile");
 }
@@ -51,6 +61,11 @@ fn what_the_router_passes_on_keeps_its_promises() {
 #[test]
 fn queries_keep_their_promises() {
     run("query");
+}
+
+#[test]
+fn searches_keep_their_promises() {
+    run("search");
 }
 
 #[test]
