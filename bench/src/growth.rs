@@ -1,19 +1,21 @@
 //! `bench growth`: what more objects, more backends and more sockets cost. Here Pilvi is its own peer: the columns are
 //! sizes, and the first is the smallest.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use serde_json::json;
 
 use crate::eds::{self, Extent};
 use crate::fill::fill;
 use crate::http::client::{Client, text};
+use crate::http::request::Request;
 use crate::mws;
 use crate::options::Options;
 use crate::peers::gateways::Kind;
 use crate::peers::pilvi::{Instance, Pilvi};
 use crate::peers::pilvi_store::PilviStore;
-use crate::peers::store::{ROWS, object, value};
+use crate::peers::store::{ROWS, Store, object, value};
 use crate::report::{Better, Metric, Report};
 use crate::world::World;
 
@@ -47,6 +49,14 @@ pub(crate) fn run(world: &World, options: &Options) -> Result<Vec<Report>> {
             "backends",
             backends,
             |count, report, column| of_backends(world, options, *count, report, column),
+        ));
+    }
+    if options.wants("indexes") {
+        reports.push(in_turns(
+            options,
+            "indexed objects",
+            &objects[1..],
+            |count, report, column| of_index(world, options, *count, report, column),
         ));
     }
     if options.wants("sockets") {
@@ -110,6 +120,60 @@ fn of_objects(
     eds::add_outcome(report, column, "get", eds::gets(&store, &ids, &extent)?);
     eds::add_outcome(report, column, "query", eds::queries(&store, &extent)?);
     add_memory(report, column, &store.cloud)
+}
+
+/// What everybody feels who writes while an index of all objects is made.
+fn of_index(
+    world: &World,
+    options: &Options,
+    count: u64,
+    report: &mut Report,
+    column: &str,
+) -> Result<()> {
+    let extent = extent(options, count);
+    let store = PilviStore::start(world)?;
+    fill(&store, 0..count, extent.distinct)?;
+    eds::add_outcome(
+        report,
+        column,
+        "create, no index",
+        eds::creates(&store, &extent)?,
+    );
+    let mut client = Client::connect(store.server().address)?;
+    let index = json!({"objectType": "objects.items", "property": "value"});
+    let make = store
+        .backend
+        .authorized(Request::post("/v1/indexes").json(&index));
+    let started = Instant::now();
+    let id = text(&client.ask(make)?, "/id")?;
+    eds::add_outcome(
+        report,
+        column,
+        "create, index in the making",
+        eds::creates(&store, &extent)?,
+    );
+    let shown = format!("/v1/indexes/{id}");
+    while text(
+        &client.ask(store.backend.authorized(Request::get(&shown)))?,
+        "/state",
+    )? != "ready"
+    {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let metric = Metric {
+        case: "making the index".to_owned(),
+        name: "time",
+        unit: "s",
+        better: Better::Low,
+    };
+    report.add(column, metric, started.elapsed().as_secs_f64());
+    eds::add_outcome(
+        report,
+        column,
+        "create, with the index",
+        eds::creates(&store, &extent)?,
+    );
+    Ok(())
 }
 
 fn of_backends(

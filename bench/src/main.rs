@@ -22,10 +22,12 @@ mod access;
 mod bare;
 mod eds;
 mod fairness;
+mod files;
 mod fill;
 mod growth;
 mod http;
 mod install;
+mod live;
 mod machine;
 mod mar;
 mod mar_router;
@@ -35,6 +37,7 @@ mod peers;
 mod poll;
 mod report;
 mod samples;
+mod search;
 mod serve;
 mod server;
 mod soak;
@@ -50,6 +53,7 @@ use clap::{Parser, Subcommand};
 use serde_json::Value;
 
 use crate::bare::Writing;
+use crate::live::LiveOptions;
 use crate::machine::Cores;
 use crate::mws::MwsOptions;
 use crate::options::Options;
@@ -73,6 +77,12 @@ enum Benchmark {
     Eds(Options),
     /// Objects over HTTP again, by callers who may not see everything
     Access(Options),
+    /// Objects found by their words
+    Search(Options),
+    /// Files taken in and given out
+    Files(Options),
+    /// Objects that change while many follow them by live queries
+    Live(LiveOptions),
     /// What a quiet tenant feels while another one floods the server
     Fairness(Options),
     /// Pushing messages to many sockets
@@ -98,6 +108,11 @@ fn main() -> ExitCode {
         Benchmark::Serve(options) => run(&options, |world| single(serve::run(world, &options))),
         Benchmark::Eds(options) => run(&options, |world| single(eds::run(world, &options))),
         Benchmark::Access(options) => run(&options, |world| single(access::run(world, &options))),
+        Benchmark::Search(options) => run(&options, |world| single(search::run(world, &options))),
+        Benchmark::Files(options) => run(&options, |world| single(files::run(world, &options))),
+        Benchmark::Live(options) => {
+            run(&options.common, |world| single(live::run(world, &options)))
+        }
         Benchmark::Fairness(options) => {
             run(&options, |world| single(fairness::run(world, &options)))
         }

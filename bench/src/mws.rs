@@ -136,7 +136,7 @@ pub(crate) fn measure(
 ) -> Result<()> {
     let gateway = kind.start(world)?;
     let server = gateway.server();
-    let mut fan = Fan::new(server.address, server.tree())?;
+    let mut fan = Fan::new(server.address, vec![server.tree()])?;
     let empty = server.tree().memory()?;
     let targets = gateway.targets(sockets, TAGGED)?;
     let opening = fan.open(&targets)?;

@@ -81,6 +81,44 @@ impl Parse {
     }
 }
 
+/// Parse Server with its LiveQuery server, and objects that everybody may read and change: nobody is signed in.
+pub(crate) struct LiveParse {
+    // Before the database, so that it is stopped first.
+    pub(crate) server: Server,
+    database: PostgreSql,
+}
+
+impl LiveParse {
+    pub(crate) fn start(world: &World) -> Result<Self> {
+        let database = PostgreSql::start(world)?;
+        let server = start_with(world, &database, &["live"])?;
+        Ok(Self { server, database })
+    }
+
+    pub(crate) fn trees(&self) -> Vec<Tree> {
+        vec![self.server.tree(), self.database.server.tree()]
+    }
+
+    pub(crate) fn create(object: &Value) -> Request {
+        application(Request::post("/parse/classes/Item")).json(object)
+    }
+
+    pub(crate) fn update(id: &str, change: &Value) -> Request {
+        application(Request::new("PUT", &format!("/parse/classes/Item/{id}"))).json(change)
+    }
+
+    /// What a socket says first.
+    pub(crate) fn connect() -> Value {
+        json!({"op": "connect", "applicationId": APPLICATION})
+    }
+
+    /// What it says once it has been answered.
+    pub(crate) fn subscribe(filter: &Value) -> Value {
+        let query = json!({"className": "Item", "where": filter});
+        json!({"op": "subscribe", "requestId": 1, "query": query})
+    }
+}
+
 impl Person {
     pub(crate) fn sign_up(client: &mut Client, name: &str) -> Result<Self> {
         let user = json!({"username": name, "password": "bench-password"});
@@ -122,6 +160,11 @@ impl Person {
 
 /// Parse Server alone, on a database that runs.
 pub(crate) fn start_on(world: &World, database: &PostgreSql) -> Result<Server> {
+    start_with(world, database, &[])
+}
+
+/// The same with more arguments for its script.
+fn start_with(world: &World, database: &PostgreSql, arguments: &[&str]) -> Result<Server> {
     let scripts = install::node_packages()?;
     world.start("parse", &Ready::Answers("/parse/health"), |address| {
         let mut command = Command::new("node");
@@ -129,7 +172,8 @@ pub(crate) fn start_on(world: &World, database: &PostgreSql) -> Result<Server> {
             .current_dir(&scripts)
             .arg(scripts.join("parse.cjs"))
             .arg(address.port().to_string())
-            .arg(database.url());
+            .arg(database.url())
+            .args(arguments);
         command
     })
 }

@@ -96,6 +96,18 @@ impl Instance {
             .json(object)
     }
 
+    pub(crate) fn update_object(&self, id: &str, change: &Value) -> Request {
+        let target = format!("/v1/objects/items/{id}");
+        self.authorized(Request::new("PUT", &target)).json(change)
+    }
+
+    /// Asks for an address at which a live query can be followed.
+    pub(crate) fn live_url(&self, filter: &Value) -> Request {
+        let filter = encode(&filter.to_string());
+        let target = format!("/v1/live_url?objectType=objects.items&q={filter}");
+        self.authorized(Request::get(&target))
+    }
+
     pub(crate) fn get_object(&self, id: &str) -> Request {
         self.authorized(Request::get(&format!("/v1/objects/items/{id}")))
     }

@@ -149,6 +149,16 @@ pub(crate) fn write_text(message: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(message);
 }
 
+/// A text message as a client sends it: masked with zeroes, too.
+pub(crate) fn client_text(message: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(message.len() + 8);
+    write_text(message, &mut frame);
+    let head_length = frame.len() - message.len();
+    frame[1] |= MASKED;
+    frame.splice(head_length..head_length, [0; 4]);
+    frame
+}
+
 /// The answer to a ping, as a client sends it: masked, here with zeroes, which leave the payload as it is.
 pub(crate) fn pong(payload: &[u8]) -> Vec<u8> {
     let payload = &payload[..payload.len().min(CONTROL_PAYLOAD_MAX)];
@@ -231,6 +241,13 @@ mod tests {
     fn a_masked_frame_is_refused() {
         let mut reader = Reader::default();
         assert!(reader.feed(&[FINAL | TEXT, MASKED], &mut |_| {}).is_err());
+    }
+
+    #[test]
+    fn a_client_masks_what_it_says() {
+        assert_eq!(client_text(b"hi"), [0x81, 0x82, 0, 0, 0, 0, b'h', b'i']);
+        let long = client_text(&[b'x'; 200]);
+        assert_eq!(long[..9], [0x81, 0x80 | 126, 0, 200, 0, 0, 0, 0, b'x']);
     }
 
     #[test]

@@ -47,6 +47,11 @@ impl Publishers {
         })
     }
 
+    /// How many wait for an answer.
+    pub(crate) fn busy(&self) -> u64 {
+        (self.connections.len() - self.idle.len()) as u64
+    }
+
     pub(crate) fn all_idle(&self) -> bool {
         self.idle.len() == self.connections.len()
     }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 pub(crate) const MESSAGE_BYTES: usize = 128;
 /// Nanoseconds in decimal digits, so that the message is a text for everybody.
 const DIGITS: usize = 20;
+/// Where a message stands in the text of an object that carries it.
+const MEMBER: &[u8] = br#""stamp":""#;
 
 /// The zero of all stamps of one run.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +22,12 @@ impl Epoch {
     pub(crate) fn message(self) -> String {
         let nanos = self.0.elapsed().as_nanos();
         format!("{nanos:0DIGITS$}{:.<1$}", "", MESSAGE_BYTES - DIGITS)
+    }
+
+    /// How long ago the message was sent that an object has as its member `stamp`; `None` when it has none.
+    pub(crate) fn age_within(self, object: &[u8], now: Instant) -> Option<Duration> {
+        let place = memchr::memmem::find(object, MEMBER)?;
+        self.age(&object[place + MEMBER.len()..], now)
     }
 
     /// How long ago a message was sent; `None` when it carries no stamp.
@@ -42,6 +50,15 @@ mod tests {
         let later = Instant::now() + Duration::from_secs(3);
         let age = epoch.age(message.as_bytes(), later).unwrap();
         assert!(age >= Duration::from_secs(3) && age < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_message_is_found_in_an_object() {
+        let epoch = Epoch::now();
+        let object = format!(r#"{{"data":{{"a":1,"stamp":"{}"}}}}"#, epoch.message());
+        let later = Instant::now() + Duration::from_secs(3);
+        assert!(epoch.age_within(object.as_bytes(), later).unwrap() >= Duration::from_secs(3));
+        assert_eq!(epoch.age_within(b"{\"stamp\":null}", later), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 
 use super::accept;
-use super::frames::{Found, Reader, pong};
+use super::frames::{Found, Reader, client_text, pong};
 use super::stamp::Epoch;
 use crate::poll::Poll;
 use crate::samples::Latencies;
@@ -33,6 +33,8 @@ pub(crate) struct Swarm {
     pub(crate) lost: usize,
     /// Ages of messages on arrival; kept only while it is there.
     pub(crate) latencies: Option<Latencies>,
+    /// Messages are objects that carry a stamp; others do not count.
+    pub(crate) hears_objects: bool,
 }
 
 struct Socket {
@@ -61,7 +63,17 @@ impl Swarm {
             delivered: 0,
             lost: 0,
             latencies: None,
+            hears_objects: false,
         }
+    }
+
+    /// Sends a message on every socket.
+    pub(crate) fn say(&mut self, message: impl Fn(usize) -> String) -> Result<()> {
+        for (place, socket) in self.sockets.iter_mut().enumerate() {
+            let frame = client_text(message(place).as_bytes());
+            socket.stream.write_all(&frame)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -164,6 +176,7 @@ impl Swarm {
             epoch: self.epoch,
             now: None,
             latencies: self.latencies.as_mut(),
+            hears_objects: self.hears_objects,
             delivered: 0,
             answer: None,
             closed: false,
@@ -230,6 +243,7 @@ struct Heard<'a> {
     epoch: Epoch,
     now: Option<Instant>,
     latencies: Option<&'a mut Latencies>,
+    hears_objects: bool,
     delivered: u64,
     answer: Option<Vec<u8>>,
     closed: bool,
@@ -238,6 +252,16 @@ struct Heard<'a> {
 impl Heard<'_> {
     fn take(&mut self, found: Found<'_>) {
         match found {
+            // One that came in pieces is too long to be anything else than an object.
+            Found::Message(Some(payload)) if self.hears_objects => {
+                let now = *self.now.get_or_insert_with(Instant::now);
+                if let Some(age) = self.epoch.age_within(payload, now) {
+                    self.delivered += 1;
+                    if let Some(latencies) = &mut self.latencies {
+                        latencies.add(age);
+                    }
+                }
+            }
             Found::Message(payload) => {
                 self.delivered += 1;
                 if let (Some(latencies), Some(payload)) = (&mut self.latencies, payload) {
