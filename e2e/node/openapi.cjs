@@ -3,6 +3,7 @@
 // sends and what comes back to the schemas there.
 
 const assert = require('node:assert/strict');
+const crypto = require('node:crypto');
 const fs = require('node:fs');
 const path = require('node:path');
 const Ajv = require('ajv/dist/2020');
@@ -11,6 +12,7 @@ const { report, given } = require('./report.cjs');
 const document = JSON.parse(fs.readFileSync(path.join(__dirname, '../../docs/openapi/eds.json'), 'utf8'));
 const VERBS = ['get', 'post', 'put', 'patch', 'delete'];
 const MAIL_MS = 15_000;
+const IMPORT_MS = 30_000;
 
 const ajv = new Ajv({ allErrors: true, allowUnionTypes: true });
 ajv.addVocabulary(Object.keys(document));
@@ -33,27 +35,49 @@ function expectFit(what, schema, value) {
   assert.ok(fits(value), `${what}: ${ajv.errorsText(fits.errors)}\n${JSON.stringify(value)}`);
 }
 
+// The request of a call. `body` is sent as JSON, `form` as a form, `parts` as a form with files, `bytes` as they are.
+function asked(operation, expected, { headers, body, form, parts, bytes }) {
+  const request = { method: operation.verb.toUpperCase(), headers: { 'Enginio-Backend-Id': given('BACKEND_ID'), ...headers } };
+  const [type, sent] = [
+    ['application/json', body && JSON.stringify(body)],
+    ['application/x-www-form-urlencoded', form && new URLSearchParams(form)],
+    ['multipart/form-data', parts],
+    ['application/octet-stream', bytes],
+  ].find(([, value]) => value !== undefined) ?? [];
+  if (sent === undefined) return request;
+  request.body = sent;
+  // Of a form with files the boundary goes into the header, too.
+  if (!parts) request.headers['Content-Type'] = type;
+  const described = operation.requestBody.content[type];
+  assert.ok(described, `${operation.operationId} takes no ${type}`);
+  if (expected < 300 && (body ?? form)) expectFit(`${operation.operationId} takes`, described.schema, body ?? form);
+  return request;
+}
+
+// What came: JSON, or bytes; of a stream that does not end, what comes first.
+async function heard(reply, described) {
+  if ('application/json' in described) return reply.json();
+  if (!('text/event-stream' in described)) return Buffer.from(await reply.arrayBuffer());
+  const reader = reply.body.getReader();
+  const { value } = await reader.read();
+  await reader.cancel();
+  return Buffer.from(value);
+}
+
 // Makes a call by its name. `into` fills the path.
-async function call(name, expected, { into = {}, query = {}, headers = {}, body, form } = {}) {
+async function call(name, expected, { into = {}, query = {}, headers = {}, ...sent } = {}) {
   const operation = operations.get(name);
   assert.ok(operation, `${name} is not described`);
   const filled = operation.address.replace(/\{(\w+)\}/g, (_, key) => encodeURIComponent(into[key]));
   const url = new URL(filled, given('ADDRESS'));
   for (const [key, value] of Object.entries(query)) url.searchParams.set(key, value);
-  const request = { method: operation.verb.toUpperCase(), headers: { 'Enginio-Backend-Id': given('BACKEND_ID'), ...headers } };
-  if (body !== undefined) Object.assign(request, { body: JSON.stringify(body) });
-  if (form !== undefined) Object.assign(request, { body: new URLSearchParams(form) });
-  const type = form === undefined ? 'application/json' : 'application/x-www-form-urlencoded';
-  if (request.body) request.headers['Content-Type'] = type;
-  if (request.body && expected < 300) expectFit(`${name} takes`, operation.requestBody.content[type].schema, body ?? form);
-
-  const reply = await fetch(url, request);
-  const found = await reply.json();
-  assert.equal(reply.status, expected, `${name}: ${JSON.stringify(found)}`);
-  const described = operation.responses[expected];
-  assert.ok(described, `${name} answers ${expected}, which is not described`);
+  const reply = await fetch(url, asked(operation, expected, { headers, ...sent }));
+  const described = operation.responses[reply.status];
+  assert.ok(described, `${name} answers ${reply.status}, which is not described`);
   const { content, headers: promised = {} } = follow(described);
-  expectFit(`${name} gives`, content['application/json'].schema, found);
+  const found = await heard(reply, content);
+  assert.equal(reply.status, expected, `${name}: ${JSON.stringify(found)}`);
+  if ('application/json' in content) expectFit(`${name} gives`, content['application/json'].schema, found);
   for (const header of Object.keys(promised)) assert.ok(reply.headers.get(header), `${name} has no ${header}`);
   if (expected < 300) answered.add(name);
   statuses.add(expected);
@@ -191,6 +215,100 @@ async function checkAdministration(token) {
   await call('getWebhooksId', 404, at);
 }
 
+// A file in one piece and in two, and what becomes of it.
+async function checkFiles(token) {
+  const headers = bearer(token);
+  const photo = await call('postObjectsType', 201, { into: { type: 'photos' }, headers, body: { title: 'A photo of a cat' } });
+  const target = { id: photo.id, objectType: 'objects.photos', propertyName: 'file' };
+  const parts = new FormData();
+  parts.set('object', JSON.stringify({ targetFileProperty: target, file: { fileName: 'cat.txt' } }));
+  parts.set('file', new Blob(['a cat'], { type: 'text/plain' }), 'other.txt');
+  const file = await call('postFiles', 201, { headers, parts });
+  assert.deepEqual([file.fileName, file.fileSize, file.status], ['cat.txt', 5, 'complete']);
+  const at = { into: { id: file.id }, headers };
+  await call('getFilesId', 200, at);
+  await call('putFilesId', 200, { ...at, body: { fileName: 'kitten.txt' } });
+  await call('patchFilesId', 200, { ...at, body: { note: 'seen' } });
+  await call('getFiles', 200, { headers, query: { q: '{"fileName":"kitten.txt"}' } });
+  const { expiringUrl } = await call('getFilesIdDownloadUrl', 200, at);
+  const [, backend, code, name] = new URL(expiringUrl).pathname.match(/^\/v1\/downloads\/([^/]+)\/([^/]+)\/([^/]+)$/);
+  const download = { into: { backend, token: code, name } };
+  assert.equal(String(await call('getDownloadsBackendTokenName', 200, download)), 'a cat');
+  assert.equal(String(await call('getDownloadsBackendTokenName', 206, { ...download, headers: { Range: 'bytes=2-' } })), 'cat');
+  await call('getFilesIdDownloadUrl', 404, { ...at, query: { variant: 'none' } });
+
+  const begun = await call('postFiles', 201, { headers, body: { file: { fileName: 'two.bin' } } });
+  const chunk = (range, text) => ({ into: { id: begun.id }, headers: { ...headers, 'Content-Range': range }, bytes: Buffer.from(text) });
+  assert.equal((await call('putFilesIdChunk', 200, chunk('0-3/6', 'abc'))).status, 'incomplete');
+  await call('putFilesIdChunk', 400, chunk('4-6/6', 'ef'));
+  assert.equal((await call('putFilesIdChunk', 200, chunk('3-6/6', 'def'))).status, 'complete');
+  await call('deleteFilesId', 200, { into: { id: begun.id }, headers: admin });
+  await call('postFilesCollect', 200, { headers: admin, body: { olderThanHours: 1 } });
+}
+
+async function checkSearch(token) {
+  const query = { objectTypes: 'objects.photos', search: '{"phrase":"cat"}' };
+  assert.equal((await call('getSearch', 200, { headers: bearer(token), query })).results.length, 1);
+  await call('getSearch', 400, { query: { objectTypes: 'objects.photos' } });
+}
+
+async function checkFollowing(token) {
+  const headers = bearer(token);
+  await call('getStreamUrl', 200, { headers, query: { filter: '{"event":"create"}' } });
+  const query = { objectType: 'objects.photos', q: '{}', snapshot: 'true' };
+  const { eventsUrl } = await call('getLiveUrl', 200, { headers, query });
+  assert.match(String(await call('getLive', 200, { query: Object.fromEntries(new URL(eventsUrl).searchParams) })), /^event: /m);
+  await call('getLive', 400, { query: { ...query, q: '{' } });
+}
+
+async function checkSchema() {
+  const schema = await call('getSchema', 200, { headers: admin });
+  await call('postSchema', 200, { headers: admin, body: schema });
+  await call('postObjectTypes', 201, { headers: admin, body: { name: 'shortlived' } });
+  await call('deleteObjectTypesId', 200, { headers: admin, into: { id: 'shortlived' } });
+
+  const body = { objectType: 'objects.photos', property: 'title' };
+  const made = await call('postIndexes', 201, { headers: admin, body });
+  await call('postIndexes', 200, { headers: admin, body });
+  await call('getIndexesId', 200, { headers: admin, into: { id: made.id } });
+  await call('getIndexes', 200, { headers: admin });
+  await call('deleteIndexesId', 200, { headers: admin, into: { id: made.id } });
+  await call('getIndexAdvice', 200, { headers: admin });
+  await call('deleteIndexAdvice', 200, { headers: admin });
+}
+
+async function checkDeliveries() {
+  const { results } = await call('getWebhooks', 200, { headers: admin });
+  const [{ id }] = results;
+  const log = await call('getWebhooksIdDeliveries', 200, { headers: admin, into: { id }, query: { limit: '1', state: 'delivered' } });
+  const at = { headers: admin, into: { id, delivery: log.results[0].id } };
+  await call('getWebhooksIdDeliveriesDelivery', 200, at);
+  await call('postWebhooksIdDeliveriesDeliveryReplay', 200, at);
+  await call('postWebhooksIdReplay', 200, at);
+  await call('postWebhooksIdPing', 200, at);
+  await call('postWebhooksIdSecret', 200, { ...at, body: { overlapHours: 1 } });
+}
+
+// The whole backend goes out, and comes back in its own place.
+async function checkMoving() {
+  const archive = await call('getExport', 200, { headers: admin });
+  const sha256 = crypto.createHash('sha256').update(archive).digest('hex');
+  const announced = { headers: admin, body: { bytes: archive.length, sha256 } };
+  const { id } = await call('postImports', 201, announced);
+  await call('postImports', 200, announced);
+  const at = { headers: admin, into: { id } };
+  const range = `0-${archive.length}/${archive.length}`;
+  await call('putImportsIdChunk', 200, { ...at, headers: { ...admin, 'Content-Range': range }, bytes: archive });
+  await call('postImportsIdStart', 200, { ...at, body: { replace: true } });
+  await call('getImports', 200, at);
+  for (const end = Date.now() + IMPORT_MS; ; await new Promise((done) => setTimeout(done, 50))) {
+    const { state, error } = await call('getImportsId', 200, at);
+    assert.ok(!error && Date.now() < end, `the import is ${state}: ${JSON.stringify(error)}`);
+    if (state === 'done') break;
+  }
+  await call('deleteImportsId', 200, at);
+}
+
 async function checkDocument() {
   const { Validator } = await import('@seriousme/openapi-schema-validator');
   const { valid, errors } = await new Validator().validate(document);
@@ -206,7 +324,13 @@ report(async () => {
   await checkPeople(user, token);
   await checkSessions(credentials);
   await checkAdministration(token);
+  await checkFiles(token);
+  await checkSearch(token);
+  await checkFollowing(token);
+  await checkSchema();
+  await checkDeliveries();
   await checkMails(credentials, token);
+  await checkMoving();
   await call('deleteUsersId', 200, { into: { id: user.id }, headers: admin });
   assert.deepEqual([...operations.keys()].filter((name) => !answered.has(name)), [], 'nobody made these calls');
   return { calls: answered.size, statuses: [...statuses].sort() };

@@ -23,6 +23,7 @@ pub mod names;
 pub mod node;
 pub mod packages;
 pub mod paste;
+pub mod picture;
 pub mod process;
 pub mod python;
 pub mod qt;

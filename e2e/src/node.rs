@@ -15,7 +15,15 @@ const RUN_WITHIN: Duration = Duration::from_secs(60);
 /// Whether the clients are installed. Where they are not, the running test is reported as skipped.
 #[track_caller]
 pub fn is_ready() -> bool {
-    let ready = ["ajv", "oidc-provider", "playwright-core", "qtc", "ws"]
+    let clients = [
+        "ajv",
+        "oidc-provider",
+        "playwright-core",
+        "qtc",
+        "standardwebhooks",
+        "ws",
+    ];
+    let ready = clients
         .iter()
         .all(|client| folder().join("node_modules").join(client).is_dir());
     if !ready {

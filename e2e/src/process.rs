@@ -140,6 +140,18 @@ impl Process {
         lines
     }
 
+    /// How much memory it has, in KiB.
+    #[track_caller]
+    pub fn resident_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the status of a process can be read");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        number
+            .and_then(|number| number.parse().ok())
+            .unwrap_or_else(|| panic!("there is no VmRSS in {status}"))
+    }
+
     /// What the process wrote to standard error.
     pub fn log(&self) -> String {
         let log = std::fs::read(&self.log).expect("the log of a process can be read");

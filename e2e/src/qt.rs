@@ -1,4 +1,4 @@
-//! Builds our Qt 5 programs with `qmake` and `make`: the examples, as their READMEs say, and the one in `qt/`.
+//! Builds our Qt 5 programs with `qmake` and `make`: the examples, as their READMEs say, and those in `qt/`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -69,6 +69,16 @@ pub fn has_both() -> bool {
 pub fn enginio_habits(folder: &Path) -> Option<PathBuf> {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
     built(&PROGRAM, "qt/enginio-habits", folder)
+}
+
+/// Builds `qt/enginio-files` in the same way.
+///
+/// # Panics
+/// When the build fails, with all it said.
+#[track_caller]
+pub fn enginio_files(folder: &Path) -> Option<PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    built(&PROGRAM, "qt/enginio-files", folder)
 }
 
 #[track_caller]

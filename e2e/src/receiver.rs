@@ -24,6 +24,8 @@ pub struct Arrived {
     pub target: String,
     headers: Vec<(String, String)>,
     pub body: Value,
+    /// The body as it came.
+    pub text: String,
     /// What it was answered.
     pub answered: u16,
 }
@@ -244,6 +246,7 @@ fn parse(bytes: &[u8]) -> Option<Arrived> {
         target,
         headers,
         body: Value::Null,
+        text: String::new(),
         answered: 0,
     };
     let length: usize = arrived
@@ -252,6 +255,7 @@ fn parse(bytes: &[u8]) -> Option<Arrived> {
         .unwrap_or(0);
     let body = bytes.get(end + 4..end + 4 + length)?;
     arrived.body = serde_json::from_slice(body).unwrap_or_default();
+    arrived.text = String::from_utf8_lossy(body).into_owned();
     Some(arrived)
 }
 

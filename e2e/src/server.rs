@@ -173,6 +173,12 @@ impl Server {
         self.process.log()
     }
 
+    /// How much memory the server has, in KiB.
+    #[track_caller]
+    pub fn resident_kib(&self) -> u64 {
+        self.process.resident_kib()
+    }
+
     /// Where HTTPS is answered.
     #[track_caller]
     pub fn https(&self) -> SocketAddr {

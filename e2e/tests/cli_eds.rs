@@ -277,8 +277,6 @@ fn watch_sees_what_the_published_client_writes() {
         "notes",
         "{\"hidden\":{\"$ne\":true}}",
         "--json",
-        "--interval",
-        "0.2",
     ];
     let mut watch = Client::start("pilvi eds watch", &mut cli.command(&words));
     // What is written until the watch has begun is not its business, so something is written until it is seen.
@@ -286,7 +284,7 @@ fn watch_sees_what_the_published_client_writes() {
         run(&cli, &["insert", "notes", "text=begin"]);
         watch.try_line(Duration::from_millis(500))
     });
-    assert_eq!(data(&seen, "create")["text"], "begin");
+    assert_eq!(data(&seen, "enter")["text"], "begin");
     let mut writer = node::start(
         "writer.cjs",
         &[
@@ -304,11 +302,13 @@ fn watch_sees_what_the_published_client_writes() {
             return line;
         }
     };
-    assert_eq!(data(&next(), "create"), written);
+    assert_eq!(data(&next(), "enter"), written);
     writer.say("go on");
     let changed = writer.result(WITHIN);
     assert_eq!(changed["text"], "changed by qtc");
     assert_eq!(data(&next(), "update"), changed);
+    run(&cli, &["delete", "notes", changed["id"].as_str().unwrap()]);
+    assert_eq!(data(&next(), "leave")["deleted"], true);
     watch.interrupt();
     let ended = watch.ended(WITHIN);
     assert_eq!(ended.status.code(), Some(0), "{}", ended.report());

@@ -10,7 +10,7 @@ use pilvi_e2e::wait;
 use serde_json::json;
 
 /// Few enough that the house is soon full.
-const FILES: u32 = 256;
+const FILES: u32 = 288;
 
 /// More than may be open.
 const TOO_MANY: usize = FILES as usize;

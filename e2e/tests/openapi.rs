@@ -32,7 +32,7 @@ fn every_call_takes_and_gives_what_is_described() {
     );
     assert_eq!(
         result["statuses"],
-        json!([200, 201, 400, 401, 403, 404, 429])
+        json!([200, 201, 206, 400, 401, 403, 404, 429])
     );
     server.stop();
 }

@@ -127,6 +127,73 @@ fn the_page_about_data_and_sockets_works_as_written() {
     server.stop();
 }
 
+/// The same for the page about searching.
+#[test]
+fn the_page_about_search_works_as_written() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/search.md");
+    let blocks = paste::marked_blocks(&std::fs::read_to_string(page).unwrap());
+    assert!(blocks.len() > 2, "the page marks its blocks");
+    let server = Server::start(&Options::serve());
+    let variables = [
+        ("QTC_PLATFORM_URL", format!("http://{}/v1", server.http)),
+        ("PILVI_TOKEN", server.cloud().token.clone()),
+        ("programs", programs()),
+    ];
+    let variables = variables
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    paste::run(&with_programs(&blocks), &variables);
+    server.stop();
+}
+
+/// The same for the page about files.
+#[test]
+fn the_page_about_files_works_as_written() {
+    if !has_curl() {
+        return;
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/files.md");
+    let blocks = paste::marked_blocks(&std::fs::read_to_string(page).unwrap());
+    assert!(blocks.len() > 1, "the page marks its blocks");
+    let server = Server::start(&Options::serve());
+    let backend = server.cloud().create_backend("shop");
+    let variables = [
+        ("pilvi", format!("http://{}", server.http)),
+        ("backend", backend.id.clone()),
+        ("token", backend.token.clone()),
+    ];
+    let variables = variables
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    paste::run(&blocks.join("\n"), &variables);
+    server.stop();
+}
+
+/// The same for the pages about exports and indexes, whose lines are for the command line and a backend named `shop`.
+#[test]
+fn the_pages_about_exports_and_indexes_work_as_written() {
+    for page in ["export-format.md", "indexes.md"] {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../docs")
+            .join(page);
+        let blocks = paste::marked_blocks(&std::fs::read_to_string(page).unwrap());
+        assert!(!blocks.is_empty(), "the page marks its blocks");
+        let server = Server::start(&Options::serve());
+        let backend = server.cloud().create_backend("shop");
+        let variables = [
+            ("QTC_PLATFORM_URL", format!("http://{}/v1", server.http)),
+            ("PILVI_TOKEN", server.cloud().token.clone()),
+            ("BACKEND_ID", backend.id.clone()),
+            ("programs", programs()),
+        ];
+        let variables = variables
+            .each_ref()
+            .map(|(name, value)| (*name, value.as_str()));
+        paste::run(&with_programs(&blocks), &variables);
+        server.stop();
+    }
+}
+
 /// The same for the page about signing in: the operator's first minutes.
 #[test]
 fn the_page_about_signing_in_works_as_written() {

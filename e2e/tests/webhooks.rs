@@ -275,8 +275,11 @@ fn a_webhook_is_made_shown_changed_and_deleted() {
     let server = Server::demo();
     let backend = server.backend();
     let target = Receiver::start();
-    let webhook = backend.create_webhook(&json!({"url": target.url(), "events": ["create"]}));
+    let mut webhook = backend.create_webhook(&json!({"url": target.url(), "events": ["create"]}));
     assert!(shape::is_hex(&text(&webhook, "/id"), 24));
+    let secret = webhook.as_object_mut().unwrap().remove("secret");
+    let secret = secret.expect("the one reply that shows the secret");
+    assert!(secret.as_str().unwrap().starts_with("whsec_"), "{secret}");
     let path = format!("/v1/webhooks/{}", text(&webhook, "/id"));
     assert_eq!(
         backend.send_as_admin(Request::get(&*path)).must_be(200),

@@ -18,6 +18,9 @@ const FULL_KILL_ROUNDS: &str = "1000";
 const FULL_REDEPLOYS: &str = "20";
 const FULL_FLOOD_MEGABYTES: &str = "100";
 
+/// Live queries that are followed at once in a full run.
+const FULL_LIVE_QUERIES: &str = "1000";
+
 /// After how many seconds without a byte the router cuts a connection in a full run: as long as it really does.
 const FULL_IDLE_SECONDS: &str = "60";
 
@@ -77,6 +80,7 @@ fn release_end_to_end() -> Result<Tally> {
     test.env("PILVI_KILL_ROUNDS", FULL_KILL_ROUNDS)
         .env("PILVI_IDLE_SECONDS", FULL_IDLE_SECONDS)
         .env("PILVI_REDEPLOYS", FULL_REDEPLOYS)
+        .env("PILVI_LIVE_QUERIES", FULL_LIVE_QUERIES)
         .env("PILVI_FLOOD_MEGABYTES", FULL_FLOOD_MEGABYTES);
     counted(&mut test)
 }

@@ -72,6 +72,17 @@ Answer Client::login(const QString &name, const QString &password)
     return wait(m_network.post(login, form.query().toUtf8()));
 }
 
+// The range names no unit, and its end is behind the last byte.
+Answer Client::putChunk(const QString &path, const QByteArray &piece, qint64 start, qint64 total)
+{
+    auto chunk = request(path);
+    chunk.setHeader(QNetworkRequest::ContentTypeHeader, "application/octet-stream");
+    const auto end = start + piece.size();
+    chunk.setRawHeader("Content-Range",
+                       QByteArray::number(start) + '-' + QByteArray::number(end) + '/' + QByteArray::number(total));
+    return wait(m_network.put(chunk, piece));
+}
+
 QNetworkRequest Client::request(const QString &path, const QUrlQuery &query) const
 {
     QUrl url = m_server;
@@ -100,6 +111,7 @@ Answer Client::wait(QNetworkReply *reply)
     answer.error = reply->error();
     answer.body = QJsonDocument::fromJson(reply->readAll()).object();
     const auto sent = reply->request().rawHeader("X-Request-Id");
+    m_lastRequestId = sent;
     expect(reply->rawHeader("X-Request-Id") == sent, "the request's own id comes back", answer);
     // Qt would ask for a name and a password.
     expect(!reply->hasRawHeader("WWW-Authenticate"), "nobody is asked for a password", answer);

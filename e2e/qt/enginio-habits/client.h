@@ -34,6 +34,11 @@ public:
     Answer remove(const QString &path);
     Answer remove(const QString &path, const QJsonObject &body);
     Answer login(const QString &name, const QString &password);
+    // One piece of a file that has so many bytes in all.
+    Answer putChunk(const QString &path, const QByteArray &piece, qint64 start, qint64 total);
+
+    // Of the last call: how the library knows its own writes again.
+    QString lastRequestId() const { return QString::fromLatin1(m_lastRequestId); }
 
 private:
     QNetworkRequest request(const QString &path, const QUrlQuery &query = {}) const;
@@ -44,6 +49,7 @@ private:
     QByteArray m_backendId;
     QByteArray m_token;
     QByteArray m_agent;
+    QByteArray m_lastRequestId;
 };
 
 // Ends the program with a sentence unless this holds.

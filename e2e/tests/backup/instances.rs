@@ -76,7 +76,9 @@ fn a_backend_comes_back_in_its_place_with_its_webhooks_and_tokens() {
     assert_eq!(list["results"][0]["n"], 1);
     let path = format!("/v1/webhooks/{}", text(&hook, "/id"));
     let again = backend.send_as_admin(Request::get(path)).must_be(200);
-    assert_eq!(again, hook);
+    let mut shown = hook.clone();
+    shown.as_object_mut().unwrap().remove("secret");
+    assert_eq!(again, shown, "only the reply that made it shows the secret");
 
     // As a copy, its headers belong to the copy.
     let copy = restore(&cli, &file, &[]);

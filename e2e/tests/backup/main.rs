@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod disks;
+mod files;
 mod instances;
 mod interrupted;
 mod servers;

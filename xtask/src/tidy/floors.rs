@@ -6,13 +6,14 @@ use super::Finding;
 
 /// Every crate of the product and the floor it stands on. A crate uses crates of lower floors only, which also keeps
 /// the services apart.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("pilvi-base", 0),
     ("pilvi-model", 0),
     ("pilvi-store", 1),
     ("pilvi-runtime", 1),
     ("pilvi-edge", 1),
     ("pilvi-git", 1),
+    ("pilvi-blobs", 1),
     ("pilvi-core", 2),
     ("pilvi-backup", 2),
     ("pilvi-web", 3),
