@@ -51,7 +51,13 @@ pub(crate) async fn create(State(eds): State<Eds>, caller: Caller, request: Requ
             let Some(room) = NOTE_BYTES_MAX.checked_sub(start.len()) else {
                 return Err(Error::too_large(NOTE_TOO_LARGE).into());
             };
-            let rest = inflow.read_all(room).await?;
+            // What was read before counts, too, so the bound is not the one that is left.
+            let rest = inflow.read_all(room).await.map_err(|refusal| {
+                match refusal.status == StatusCode::PAYLOAD_TOO_LARGE {
+                    true => Error::too_large(NOTE_TOO_LARGE).into(),
+                    false => refusal,
+                }
+            })?;
             let note = Body::parse(&[start, rest].concat())?.required()?;
             eds.announce_file(&caller, &note).await?
         }

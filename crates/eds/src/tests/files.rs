@@ -571,6 +571,22 @@ async fn what_people_say_of_a_file_can_be_changed_and_what_it_is_cannot() {
 }
 
 #[tokio::test]
+async fn what_is_said_of_a_file_has_one_bound_however_it_comes() {
+    let world = World::new("open").await;
+    let pieces = [
+        b"{\"a\":\"".to_vec(),
+        vec![b'a'; 60 << 10],
+        vec![b'a'; 60 << 10],
+    ];
+    let stream = futures_util::stream::iter(pieces.map(Ok::<_, std::io::Error>));
+    let reply = world
+        .send_body(&NOBODY, "POST", "/v1/files", Body::from_stream(stream), &[])
+        .await;
+    let told = message(reply, 413);
+    assert!(told.contains("64 KiB"), "{told}");
+}
+
+#[tokio::test]
 async fn a_file_too_large_is_refused_before_and_while_it_comes() {
     let world = World::with_file_bytes_max("open", 1000).await;
     let photo = world.photo().await;
