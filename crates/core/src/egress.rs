@@ -34,6 +34,8 @@ pub const EXCERPT_BYTES: usize = 200;
 /// What is read of an answer so that its connection can be used again.
 const DRAIN_MAX_BYTES: usize = 64 << 10;
 const URL_MAX_BYTES: usize = 2048;
+/// Connections to one host that are kept for the next requests: as many as one gateway posts events over at once.
+const IDLE_PER_HOST_MAX: usize = 64;
 
 /// Pilvi's own public doors.
 pub trait LocalDoor: Send + Sync + 'static {
@@ -82,7 +84,7 @@ impl Egress {
         let policy = Arc::new(policy);
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(8)
+            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
             .build(Connector::new(Arc::clone(&policy)));
         Self {
             client,

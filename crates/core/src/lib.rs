@@ -18,6 +18,7 @@ pub mod portable;
 pub mod provisioner;
 pub mod quotas;
 pub mod rate;
+pub mod signing;
 pub mod throttle;
 
 pub use api_key::api_key;

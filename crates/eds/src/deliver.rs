@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::Parts;
-use crate::webhooks::signing::{Signing, seconds};
+use crate::webhooks::signing::{Signing, context, seconds};
 use crate::webhooks::{Attempt, Headers};
 pub(crate) use ping::Pings;
 
@@ -409,7 +409,7 @@ impl Deliverer {
         Ok(Some(Target {
             backend: backend.id,
             headers: Headers::unseal(keyring, backend.id, &stored)?,
-            signing: Signing::unseal(keyring, backend.id, webhook, signing)?,
+            signing: Signing::unseal(keyring, &context(backend.id, webhook), signing)?,
             enabled: stored.enabled,
             url: stored.url,
             payload_as: stored.payload_as,

@@ -202,9 +202,8 @@ impl Eds {
                 .headers
                 .seal(&self.0.keyring, caller.backend.id, webhook.id),
             sealed_signing: webhook.signing.newest().is_some().then(|| {
-                webhook
-                    .signing
-                    .seal(&self.0.keyring, caller.backend.id, webhook.id)
+                let context = signing::context(caller.backend.id, webhook.id);
+                webhook.signing.seal(&self.0.keyring, &context)
             }),
             enabled: webhook.enabled,
             payload_as: webhook.payload_as,
@@ -215,10 +214,10 @@ impl Eds {
 
     fn unsealed(&self, caller: &Caller, stored: StoredWebhook) -> Result<Webhook> {
         let (keyring, backend) = (&self.0.keyring, caller.backend.id);
-        let signing = stored.sealed_signing.as_deref();
+        let sealed = stored.sealed_signing.as_deref();
         Ok(Webhook {
             headers: Headers::unseal(keyring, backend, &stored)?,
-            signing: Signing::unseal(keyring, backend, stored.id, signing)?,
+            signing: Signing::unseal(keyring, &signing::context(backend, stored.id), sealed)?,
             enabled: stored.enabled,
             id: stored.id,
             url: stored.url,

@@ -7,7 +7,7 @@ use pilvi_model::{Error, RequestId, Result, WebhookId};
 use pilvi_store::backend::{Delivery, DeliveryState, Letter, Replay, Replayed};
 use serde_json::Value;
 
-use super::signing::{Fresh, Signing, overlap_hours};
+use super::signing::{Fresh, Signing, context, overlap_hours};
 use crate::Eds;
 use crate::caller::Caller;
 
@@ -124,12 +124,12 @@ impl Eds {
         let overlap = overlap_hours(body)?;
         let missing = || super::missing(id);
         let stored = caller.backend.find_webhook(id).await?.ok_or_else(missing)?;
-        let (keyring, backend) = (&self.0.keyring, caller.backend.id);
+        let (keyring, context) = (&self.0.keyring, context(caller.backend.id, id));
         let old = stored.sealed_signing;
-        let mut signing = Signing::unseal(keyring, backend, id, old.as_deref())?;
+        let mut signing = Signing::unseal(keyring, &context, old.as_deref())?;
         let now = self.now();
         let fresh = signing.rotate(now, overlap);
-        let new = signing.seal(keyring, backend, id);
+        let new = signing.seal(keyring, &context);
         match caller.backend.replace_signing(id, old, new, now).await? {
             true => Ok(fresh),
             false => Err(Error::conflict(
