@@ -8,18 +8,29 @@ use std::time::{Duration, SystemTime};
 pub struct Clock {
     /// Present only in tests. A plain mutex: it is held for the copy of one value.
     manual: Option<Arc<Mutex<SystemTime>>>,
+    /// How far it goes after the system's.
+    behind: Duration,
 }
 
 impl Clock {
     /// The machine's own clock.
     pub fn system() -> Self {
-        Self { manual: None }
+        Self::default()
+    }
+
+    /// The machine's own clock, so much behind: a data folder of long ago is opened as if it were then.
+    pub fn behind(by: Duration) -> Self {
+        Self {
+            behind: by,
+            ..Self::default()
+        }
     }
 
     /// A clock that stands at `start` until [`Clock::advance`] moves it.
     pub fn manual(start: SystemTime) -> Self {
         Self {
             manual: Some(Arc::new(Mutex::new(start))),
+            behind: Duration::ZERO,
         }
     }
 
@@ -30,7 +41,7 @@ impl Clock {
     pub fn now(&self) -> SystemTime {
         match &self.manual {
             Some(manual) => *manual.lock().unwrap_or_else(PoisonError::into_inner),
-            None => SystemTime::now(),
+            None => SystemTime::now() - self.behind,
         }
     }
 

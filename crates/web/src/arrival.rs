@@ -1,12 +1,15 @@
 //! How a request reached the door.
 
+use std::collections::hash_map::RandomState;
 use std::convert::Infallible;
+use std::hash::BuildHasher as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::FromRequestParts;
 use http::HeaderMap;
 use http::request::Parts;
-use pilvi_base::secret::random_bytes;
 use pilvi_model::RequestId;
 
 /// The header that carries a request id in and out.
@@ -117,8 +120,14 @@ fn callers_request_id(headers: &HeaderMap) -> Option<RequestId> {
     RequestId::from_caller(headers.get(REQUEST_ID)?.to_str().ok()?)
 }
 
+/// A name that no request has had, here or elsewhere. It is no secret, so the system is asked for randomness once and
+/// not with every request: what a keyed hash makes of a number does not repeat itself any sooner.
 fn new_request_id() -> RequestId {
-    RequestId::from_bytes(random_bytes())
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let half = |half: u8| u128::from(KEY.hash_one((number, half)));
+    RequestId::from_bytes((half(0) << 64 | half(1)).to_be_bytes())
 }
 
 /// Whether `text` can stand in a URI as `host[:port]`. What cannot is never repeated to anybody.
@@ -129,6 +138,8 @@ fn is_host(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn ends(secure: bool) -> Ends {
@@ -201,5 +212,18 @@ mod tests {
         let made = ends(false).arrival(None, &headers).request_id;
         assert_eq!(made.as_str().len(), 32);
         assert!(made.as_str().bytes().all(|b| b.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn no_two_requests_have_the_same_id() {
+        let made = |_| {
+            let arrival = ends(false).arrival(None, &HeaderMap::new());
+            arrival.request_id.as_str().to_owned()
+        };
+        let ids: HashSet<String> = (0..10_000).map(made).collect();
+        assert_eq!(ids.len(), 10_000);
+        // Nor the same beginning, by which people tell them apart.
+        let beginnings: HashSet<&str> = ids.iter().map(|id| &id[..16]).collect();
+        assert_eq!(beginnings.len(), 10_000);
     }
 }

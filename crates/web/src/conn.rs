@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::BytesMut;
-use http::{Request, Response};
+use http::header::{ACCEPT, HOST};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -20,10 +21,12 @@ use pilvi_base::TaskGroup;
 use pilvi_edge::After;
 use pilvi_model::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
 
 use crate::arrival::{Ends, Scope};
+use crate::event_stream::{self, EventStreamRequest};
 use crate::filter_io::{FilterIo, Next};
-use crate::head::{Fault, UpgradeHead};
+use crate::head::{Fault, UpgradeHead, carries_token, names_event_stream};
 use crate::leftover::lend;
 use crate::upgrade::Wire;
 use crate::{Arrival, Door, Limits, Params, Permit, Refusal, Service, Stream, Upgrade};
@@ -49,19 +52,28 @@ pub(crate) async fn serve_http1(
         };
         match next {
             Next::Request => io = serve_requests(&door, io, ends, tasks).await,
-            Next::Upgrade => {
-                if let Some((stream, head, read_ahead)) = io.into_upgrade() {
-                    let wire = Wire {
-                        stream,
-                        read_ahead,
-                        manners: door.manners(owner_of(&head)),
-                        write_timeout: door.limits.write_stall_timeout,
-                        linger: door.limits.linger,
-                        permit,
-                    };
-                    hand_over(&door, wire, head, ends).await;
-                }
-                return;
+            Next::Upgrade | Next::EventStream => {
+                let Some((stream, head, read_ahead)) = io.into_upgrade() else {
+                    return;
+                };
+                let wire = Wire {
+                    stream,
+                    read_ahead,
+                    manners: door.manners(owner_of(&head)),
+                    write_timeout: door.limits.write_stall_timeout,
+                    linger: door.limits.linger,
+                    permit,
+                };
+                return match next {
+                    Next::EventStream => {
+                        let UpgradeHead { target, headers } = head;
+                        let arrival = ends.arrival(None, &headers);
+                        let way = event_stream::Way::Http1(wire);
+                        let request = event_stream_request(&door, target, headers, arrival, way);
+                        give_stream(&door, request, ends).await;
+                    }
+                    _ => hand_over(&door, wire, head, ends).await,
+                };
             }
             Next::App => {
                 let (stream, read) = io.into_app();
@@ -141,14 +153,19 @@ pub(crate) async fn serve_http2(door: Arc<Door>, stream: Stream, ends: Ends, tas
             let working = activity.begin();
             let better = better_by_http1(&request);
             let door = door.clone();
-            async move {
+            // The answer's body is sent by the same task, which keeps the size of the larger of the two to its end. An
+            // event stream has none in sight.
+            Box::pin(async move {
                 if better {
                     return Err(h2::Error::from(h2::Reason::HTTP_1_1_REQUIRED));
+                }
+                if is_for_stream(&door, &request) {
+                    return stream_over_http2(&door, request, ends, working).await;
                 }
                 let response = answer(&door, request.map(Body::new), ends).await;
                 drop(working);
                 Ok(response)
-            }
+            })
         })
     };
     let connection = http2::Builder::new(Spawner(tasks.clone()))
@@ -248,20 +265,96 @@ async fn hand_over(door: &Door, wire: Wire, head: UpgradeHead, ends: Ends) {
     match (fault, &door.sockets) {
         (Some(refusal), _) => upgrade.refuse(refusal).await,
         (None, Some(sockets)) => sockets.open(upgrade).await,
-        (None, None) => {
-            let refusal = Refusal::new(
-                http::StatusCode::NOT_FOUND,
-                "there are no web sockets at this address",
-            );
-            upgrade.refuse(refusal).await;
-        }
+        (None, None) => upgrade.refuse(no_sockets()).await,
     }
+}
+
+fn no_sockets() -> Refusal {
+    let message = "there are no web sockets at this address";
+    Refusal::new(http::StatusCode::NOT_FOUND, message)
+}
+
+fn event_stream_request(
+    door: &Door,
+    target: String,
+    headers: HeaderMap,
+    arrival: Arrival,
+    way: event_stream::Way,
+) -> EventStreamRequest {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    EventStreamRequest {
+        params: Params::decode(query, &headers),
+        manners: door.manners(Service::Mws),
+        target,
+        headers,
+        arrival,
+        way,
+    }
+}
+
+/// Gives a request for an event stream to whoever takes WebSockets, or says why not.
+async fn give_stream(door: &Door, request: EventStreamRequest, ends: Ends) {
+    let full = !request.has_room(door.limits.socket_files_max);
+    let fault =
+        out_of_scope(door, &request.arrival, ends).or_else(|| full.then(too_many_connections));
+    match (fault, &door.sockets) {
+        (Some(refusal), _) => request.refuse(refusal).await,
+        (None, Some(sockets)) => sockets.stream(request).await,
+        (None, None) => request.refuse(no_sockets()).await,
+    }
+}
+
+/// The same question that the head filter asks of HTTP/1.
+fn is_for_stream(door: &Door, request: &Request<Incoming>) -> bool {
+    let accepted = request.headers().get_all(ACCEPT).iter();
+    let mut accepted = accepted.map(|accept| names_event_stream(accept.as_bytes()));
+    let target = request.uri().path_and_query();
+    request.method() == Method::GET
+        && accepted.any(|names| names)
+        && target.is_some_and(|target| carries_token(target.as_str()))
+        && !is_for_app(door, request)
+}
+
+fn is_for_app(door: &Door, request: &Request<Incoming>) -> bool {
+    let host = request.uri().authority().map(|host| host.as_str());
+    let host = host.or_else(|| request.headers().get(HOST)?.to_str().ok());
+    match (&door.apps, host) {
+        (Some(apps), Some(host)) => apps.own(host),
+        _ => false,
+    }
+}
+
+/// Answers with a body that whoever takes the stream writes to.
+async fn stream_over_http2(
+    door: &Door,
+    request: Request<Incoming>,
+    ends: Ends,
+    working: Working,
+) -> Result<Response<Body>, h2::Error> {
+    let authority = request.uri().authority().map(|host| host.as_str());
+    let arrival = ends.arrival(authority, request.headers());
+    let target = request.uri().path_and_query();
+    let target = target.map_or_else(String::new, ToString::to_string);
+    let headers = request.headers().clone();
+    let (answer, answered) = oneshot::channel();
+    let permits = door.permit().zip(door.permit());
+    let way = event_stream::Way::Http2(event_stream::Shared::new(answer, permits, working));
+    let request = event_stream_request(door, target, headers, arrival, way);
+    give_stream(door, request, ends).await;
+    // Whoever took it may have broken down.
+    answered
+        .await
+        .map_err(|_| h2::Reason::INTERNAL_ERROR.into())
 }
 
 /// Sockets stay for long, so they do not get the last of the descriptors.
 fn no_room(upgrade: &Upgrade, limits: &Limits) -> Option<Refusal> {
     let full = upgrade.wire.stream.as_raw_fd() >= limits.socket_files_max;
-    full.then(|| Error::unavailable("there are too many connections; try again soon").into())
+    full.then(too_many_connections)
+}
+
+fn too_many_connections() -> Refusal {
+    Error::unavailable("there are too many connections; try again soon").into()
 }
 
 /// Says goodbye. A client that is still sending gets `linger` to read our last words: a socket closed with unread
@@ -308,7 +401,7 @@ struct Activity {
     finished: AtomicU64,
 }
 
-struct Working(Arc<Activity>);
+pub(crate) struct Working(Arc<Activity>);
 
 impl Drop for Working {
     fn drop(&mut self) {

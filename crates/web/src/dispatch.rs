@@ -14,6 +14,8 @@ use crate::Service;
 /// Hosts that belong to one service each. On any other host the request itself decides.
 #[derive(Clone, Debug, Default)]
 pub struct Hosts {
+    /// Who has every request, whatever it is for.
+    only: Option<Service>,
     services: HashMap<String, Service>,
     /// Where the pages of the console are, beside addresses and `localhost`; `None`: on every host.
     pages: Option<Vec<String>>,
@@ -23,6 +25,14 @@ impl Hosts {
     /// All services on every host.
     pub fn shared() -> Self {
         Self::default()
+    }
+
+    /// Everything for one service, on every host.
+    pub fn of(service: Service) -> Self {
+        Self {
+            only: Some(service),
+            ..Self::default()
+        }
     }
 
     /// The classic names under `domain`: `api.`, `eds.`, `mws-<datacenter>.`, `mar-<datacenter>.` and
@@ -63,8 +73,8 @@ impl Hosts {
     }
 
     pub(crate) fn owner(&self, host: &str) -> Option<Service> {
-        if self.services.is_empty() {
-            return None;
+        if self.only.is_some() || self.services.is_empty() {
+            return self.only;
         }
         self.services
             .get(&without_port(host).to_ascii_lowercase())
@@ -108,6 +118,9 @@ pub(crate) fn service_for(
     if has_accounts && path.starts_with("/v1/account/") {
         return Service::Account;
     }
+    if asks_to_listen(method, path) {
+        return Service::Mws;
+    }
     if let Some(owner) = owner {
         // The pages live beside the interface that they are a door to.
         return match owner {
@@ -122,6 +135,12 @@ pub(crate) fn service_for(
         return Service::Console;
     }
     service_by_path(path)
+}
+
+/// Whether a page on another site asks for leave to open the address of sockets, which has no path, as an event stream.
+/// Nobody is asked for leave to look at the console.
+fn asks_to_listen(method: &Method, path: &str) -> bool {
+    method == Method::OPTIONS && path == "/"
 }
 
 /// The pages of the console, and the page that nobody else has.
@@ -169,7 +188,16 @@ fn is_only_in_eds(first: &str) -> bool {
 fn is_gateway_resource(name: Option<&str>) -> bool {
     matches!(
         name,
-        Some("websocket_uri" | "messages" | "sockets" | "webhook_receivers" | "configuration")
+        Some(
+            "websocket_uri"
+                | "messages"
+                | "sockets"
+                | "webhook_receivers"
+                | "configuration"
+                | "presence"
+                | "history"
+                | "events"
+        )
     )
 }
 
@@ -258,6 +286,9 @@ mod tests {
             ("/v1/instances/53ff/sockets/7", Mws),
             ("/v1/instances/53ff/webhook_receivers/enginio", Mws),
             ("/v1/instances/53ff/configuration", Mws),
+            ("/v1/instances/53ff/presence", Mws),
+            ("/v1/instances/53ff/history", Mws),
+            ("/v1/instances/53ff/events/test", Mws),
             ("/v1/gateways/53ff/messages", Mws),
             ("/v1/gateways", Mws),
             ("/v1/objects/todos", Eds),
@@ -322,6 +353,36 @@ mod tests {
         assert_eq!(
             on_shared(&Method::OPTIONS, "/v1/user", &other),
             Service::Platform
+        );
+    }
+
+    #[test]
+    fn a_door_of_one_service_has_nothing_else() {
+        let hosts = Hosts::of(Service::Mws);
+        let backend = headers(&[("enginio-backend-id", "51cdbc08989e975ec300772a")]);
+        for path in [
+            "/",
+            "/v1/messages",
+            "/v1/account/apps",
+            "/console",
+            "/git/x/info/refs",
+        ] {
+            let service = service_for(&hosts, "any.example:5000", &Method::GET, path, &backend);
+            assert_eq!(service, Service::Mws, "{path}");
+        }
+    }
+
+    #[test]
+    fn leave_to_listen_is_the_gateways_to_give() {
+        let none = HeaderMap::new();
+        let hosts = Hosts::of_domain("example.org", "eu-1");
+        for host in ["api.example.org", "mws-eu-1.example.org", "127.0.0.1:8080"] {
+            let found = |method| service_for(&hosts, host, &method, "/", &none);
+            assert_eq!(found(Method::OPTIONS), Service::Mws, "{host}");
+        }
+        assert_eq!(
+            on_shared(&Method::OPTIONS, "/console", &[]),
+            Service::Console
         );
     }
 

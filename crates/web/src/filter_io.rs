@@ -59,6 +59,8 @@ enum Phase {
     Broken,
     /// An upgrade was found; hyper sees the end of the stream.
     Upgrade(UpgradeHead),
+    /// A request for an event stream was found, likewise.
+    EventStream(UpgradeHead),
     /// A head for an app was found, likewise. It is still in the inbox.
     App,
     /// Nothing more is read: the client is done, too slow or was refused.
@@ -79,6 +81,7 @@ enum Wait {
 pub(crate) enum Next {
     Request,
     Upgrade,
+    EventStream,
     App,
     End,
 }
@@ -121,13 +124,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
 
     /// Whether the stream stopped at something that is not for hyper.
     pub(crate) fn stopped(&self) -> bool {
-        matches!(self.phase, Phase::Upgrade(_) | Phase::App)
+        matches!(
+            self.phase,
+            Phase::Upgrade(_) | Phase::EventStream(_) | Phase::App
+        )
     }
 
-    /// The socket, the upgrade it stopped at, and what was read behind it.
+    /// The socket, the head of the upgrade or event stream it stopped at, and what was read behind it.
     pub(crate) fn into_upgrade(self) -> Option<(S, UpgradeHead, Bytes)> {
         match self.phase {
-            Phase::Upgrade(head) => Some((self.stream, head, self.inbox.freeze())),
+            Phase::Upgrade(head) | Phase::EventStream(head) => {
+                Some((self.stream, head, self.inbox.freeze()))
+            }
             _ => None,
         }
     }
@@ -151,6 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
             let first = match self.phase {
                 Phase::Head { first } => first,
                 Phase::Upgrade(_) => return Poll::Ready(Next::Upgrade),
+                Phase::EventStream(_) => return Poll::Ready(Next::EventStream),
                 Phase::App => return Poll::Ready(Next::App),
                 // A body that hyper left unread makes the connection useless.
                 Phase::Length(_) | Phase::Chunked(_) | Phase::Broken | Phase::Over => {
@@ -177,6 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
                 };
             }
             Head::Upgrade(head) => self.phase = Phase::Upgrade(head),
+            Head::EventStream(head) => self.phase = Phase::EventStream(head),
             Head::App => self.phase = Phase::App,
         }
     }
@@ -270,9 +280,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
                 }
                 !self.outbox.is_empty()
             }
-            Phase::Head { .. } | Phase::Broken | Phase::Upgrade(_) | Phase::App | Phase::Over => {
-                false
-            }
+            Phase::Head { .. }
+            | Phase::Broken
+            | Phase::Upgrade(_)
+            | Phase::EventStream(_)
+            | Phase::App
+            | Phase::Over => false,
         }
     }
 

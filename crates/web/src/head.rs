@@ -44,11 +44,13 @@ pub enum Head {
     },
     /// For whoever takes WebSockets.
     Upgrade(UpgradeHead),
+    /// For the same, by a client that wants an event stream in a socket's place.
+    EventStream(UpgradeHead),
     /// For the router in front of apps, which reads it again: it stays where it is.
     App,
 }
 
-/// The head of a WebSocket upgrade.
+/// The head of a request for a WebSocket, or for an event stream in its place.
 #[derive(Debug)]
 pub struct UpgradeHead {
     /// Path and query, percent-encoded where needed.
@@ -174,6 +176,12 @@ impl HeadFilter {
             }
             return upgrade_head(origin_form, headers).map(Head::Upgrade);
         }
+        if facts.accepts_event_stream && line.method == b"GET" && carries_token(&origin_form) {
+            if facts.framing != Framing::Length(0) {
+                return Err(malformed("a request for an event stream has no body"));
+            }
+            return upgrade_head(origin_form, headers).map(Head::EventStream);
+        }
         let canonical = write_head(&line, &origin_form, host, headers);
         Ok(Head::Request {
             canonical,
@@ -276,6 +284,7 @@ struct Facts<'a> {
     framing: Framing,
     host: Option<&'a [u8]>,
     upgrades_to_web_socket: bool,
+    accepts_event_stream: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -284,6 +293,7 @@ impl<'a> Facts<'a> {
         let mut chunked = false;
         let mut host = None;
         let (mut upgrade, mut connection_upgrade) = (false, false);
+        let mut accepts_event_stream = false;
         for header in headers {
             let value = header.value;
             if header.name.eq_ignore_ascii_case("content-length") {
@@ -307,6 +317,8 @@ impl<'a> Facts<'a> {
                 upgrade |= has_token(value, "websocket");
             } else if header.name.eq_ignore_ascii_case("connection") {
                 connection_upgrade |= has_token(value, "upgrade");
+            } else if header.name.eq_ignore_ascii_case("accept") {
+                accepts_event_stream |= names_event_stream(value);
             }
         }
         let framing = match (length, chunked) {
@@ -322,6 +334,7 @@ impl<'a> Facts<'a> {
             framing,
             host,
             upgrades_to_web_socket: upgrade && connection_upgrade,
+            accepts_event_stream,
         })
     }
 }
@@ -337,6 +350,25 @@ fn content_length(value: &[u8]) -> Result<u64, Fault> {
 fn has_token(list: &[u8], token: &str) -> bool {
     list.split(|&byte| byte == b',')
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Whether an `Accept` names the type of event streams. A client that takes just anything does not ask for one.
+pub(crate) fn names_event_stream(accept: &[u8]) -> bool {
+    accept.split(|&byte| byte == b',').any(|range| {
+        let kind = range.split(|&byte| byte == b';').next().unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    })
+}
+
+/// Whether a target is a socket's one-time URI: its query names a `token`, and no `ticket`, which is how EDS's own
+/// event streams are opened.
+pub(crate) fn carries_token(target: &str) -> bool {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let names = |name| {
+        let mut pairs = query.split('&');
+        pairs.any(|pair| pair.split('=').next() == Some(name))
+    };
+    names("token") && !names("ticket")
 }
 
 /// Headers that must not go further: ours, which nobody else may set, and those about upgrades, which hyper is

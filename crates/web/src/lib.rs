@@ -2,7 +2,8 @@
 //!
 //! A connection's bytes pass the head filter ([`head`]), hyper, then [`Door`], which finds the service a request
 //! is for, lets its router answer, and sends the answer out in that service's own shape. A WebSocket upgrade
-//! leaves before hyper and is handed over with its socket ([`Upgrade`]). Nothing here knows what a service does,
+//! leaves before hyper and is handed over with its socket ([`Upgrade`]), and so is a request for a socket's event
+//! stream ([`EventStreamRequest`]). Nothing here knows what a service does,
 //! and nothing here may answer a request with an empty or unexplained error.
 //!
 //! Start reading at `door.rs`: one request, from arrival to reply.
@@ -18,6 +19,7 @@ mod conn;
 mod cors;
 mod dispatch;
 mod door;
+mod event_stream;
 mod filter_io;
 mod finish;
 pub mod form;
@@ -32,7 +34,7 @@ mod reply;
 mod serve;
 mod site;
 mod stream;
-mod upgrade;
+pub mod upgrade;
 
 pub use arrival::{Arrival, Scope};
 pub use authorization::{Scheme, bearer, has_authorization};
@@ -40,6 +42,7 @@ pub use body::{Body, Inflow, RawBody};
 pub use cors::Cors;
 pub use dispatch::Hosts;
 pub use door::{Door, Permit};
+pub use event_stream::{EventStreamRequest, Outlet};
 pub use finish::finish;
 pub use limits::Limits;
 pub use params::Params;

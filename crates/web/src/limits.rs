@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Bounds on what a client may send and how slowly. The defaults serve the oldest and slowest known clients.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections open at once, over all listeners of one door, WebSockets among them; one more is answered 503.
+    /// Connections open at once, over all listeners of one door, WebSockets among them; one more is answered 503. An
+    /// event stream over HTTP/2 counts for two.
     pub connections_max: usize,
     /// The descriptors of connections have numbers below this; any other is answered 503. A new descriptor has the
     /// lowest number that is free, so those above are left to what is no client's: databases, calls to the outside,

@@ -32,6 +32,11 @@ impl Params {
         })
     }
 
+    /// All names and values, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     /// The first value of `name`, which may be empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(key, _)| key == name);
@@ -51,13 +56,6 @@ impl Params {
     /// Whether an upgrade with these is for the streams of EDS (`eds.md` §12) and not for a gateway (`mws.md` §6).
     pub fn is_ticket(&self) -> bool {
         self.has("ticket") && !self.has("token")
-    }
-
-    /// All parameters in the order they came.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 

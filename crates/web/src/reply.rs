@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use pilvi_model::Error;
 use serde::Serialize;
 
@@ -22,6 +22,8 @@ pub struct Reply(Result<Json, Refusal>);
 struct Json {
     status: StatusCode,
     text: String,
+    /// One more header than all have.
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Reply {
@@ -29,8 +31,12 @@ impl Reply {
     pub fn json(status: StatusCode, value: &(impl Serialize + ?Sized)) -> Self {
         let text = serde_json::to_string(value);
         Self(
-            text.map(|text| Json { status, text })
-                .map_err(|error| Error::internal(error).into()),
+            text.map(|text| Json {
+                status,
+                text,
+                header: None,
+            })
+            .map_err(|error| Error::internal(error).into()),
         )
     }
 
@@ -46,7 +52,23 @@ impl Reply {
 
     /// JSON text that is already written.
     pub fn raw(status: StatusCode, text: String) -> Self {
-        Self(Ok(Json { status, text }))
+        Self(Ok(Json {
+            status,
+            text,
+            header: None,
+        }))
+    }
+
+    /// The same with one more header. A value that no header can have is a fault of ours and becomes a 500.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(json) = &mut self.0 {
+            match HeaderValue::from_str(value) {
+                Ok(value) => json.header = Some((name, value)),
+                Err(error) => self.0 = Err(Error::internal(error).into()),
+            }
+        }
+        self
     }
 
     /// 200 with `{}`: done, and nothing to tell.
@@ -57,7 +79,11 @@ impl Reply {
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        let Json { status, text } = match self.0 {
+        let Json {
+            status,
+            text,
+            header,
+        } = match self.0 {
             Ok(json) => json,
             Err(refusal) => return refusal.into_response(),
         };
@@ -67,6 +93,9 @@ impl IntoResponse for Reply {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_LENGTH, length);
+        if let Some((name, value)) = header {
+            headers.insert(name, value);
+        }
         response
     }
 }

@@ -16,7 +16,7 @@ use http::{HeaderMap, StatusCode};
 use ring::digest;
 use tokio::io::AsyncWriteExt;
 
-use crate::{Arrival, Manners, Params, Permit, Refusal, Stream};
+use crate::{Arrival, EventStreamRequest, Manners, Params, Permit, Refusal, Stream};
 
 /// What RFC 6455 appends to a key before hashing it.
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -59,17 +59,26 @@ pub struct Socket {
 pub trait Sockets: Send + Sync + 'static {
     /// Answers an upgrade. The connection is this service's from here on.
     fn open(&self, upgrade: Upgrade) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Answers a request for an event stream in a socket's place. Nobody need have any.
+    fn stream(&self, request: EventStreamRequest) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(request.refuse(Refusal::new(
+            StatusCode::NOT_FOUND,
+            "there are no event streams at this address",
+        )))
+    }
 }
 
 impl Upgrade {
     /// Grants the wish: gives the connection away together with the answer that is to be sent on it first.
     pub fn accept(self) -> Socket {
-        let key = self.headers.get("sec-websocket-key");
-        let answer = accept_value(key.map_or(b"".as_slice(), http::HeaderValue::as_bytes));
-        let head = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
-             Sec-WebSocket-Accept: {answer}\r\n\r\n"
-        );
+        self.accept_with(None)
+    }
+
+    /// The same, and tells the client the extensions that are in use from here on. Who asked for none must not be told
+    /// of one.
+    pub fn accept_with(self, extensions: Option<&str>) -> Socket {
+        let head = accepted(&self.headers, extensions);
         tracing::info!(
             target: "pilvi::request",
             method = "GET",
@@ -105,21 +114,39 @@ impl Upgrade {
 
     /// Why the handshake cannot be completed, if so.
     pub(crate) fn fault(&self) -> Option<Refusal> {
-        let header = |name: &str| self.headers.get(name).map(http::HeaderValue::as_bytes);
-        if header("sec-websocket-version") != Some(b"13") {
-            return Some(Refusal::new(
-                StatusCode::UPGRADE_REQUIRED,
-                "a web socket needs Sec-WebSocket-Version: 13",
-            ));
-        }
-        if header("sec-websocket-key").is_none_or(|key| !is_key(key)) {
-            return Some(Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "a web socket needs a Sec-WebSocket-Key of 16 bytes in base64",
-            ));
-        }
-        None
+        fault(&self.headers)
     }
+}
+
+/// Why a handshake with these headers cannot be completed, if so.
+pub fn fault(headers: &HeaderMap) -> Option<Refusal> {
+    let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
+    if header("sec-websocket-version") != Some(b"13") {
+        return Some(Refusal::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "a web socket needs Sec-WebSocket-Version: 13",
+        ));
+    }
+    if header("sec-websocket-key").is_none_or(|key| !is_key(key)) {
+        return Some(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "a web socket needs a Sec-WebSocket-Key of 16 bytes in base64",
+        ));
+    }
+    None
+}
+
+/// The head that completes a handshake with these headers, in which [`fault`] found nothing.
+pub fn accepted(headers: &HeaderMap, extensions: Option<&str>) -> String {
+    let extensions = extensions.map_or_else(String::new, |agreed| {
+        format!("Sec-WebSocket-Extensions: {agreed}\r\n")
+    });
+    let key = headers.get("sec-websocket-key");
+    let answer = accept_value(key.map_or(b"".as_slice(), http::HeaderValue::as_bytes));
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+         Sec-WebSocket-Accept: {answer}\r\n{extensions}\r\n"
+    )
 }
 
 /// A refusal as the bytes of an HTTP/1.1 reply.
@@ -144,7 +171,11 @@ fn written(manners: &dyn Manners, refusal: &Refusal, arrival: &Arrival) -> Vec<u
     .into_bytes()
 }
 
-async fn write_within(stream: &mut Stream, bytes: &[u8], limit: Duration) -> io::Result<()> {
+pub(crate) async fn write_within(
+    stream: &mut Stream,
+    bytes: &[u8],
+    limit: Duration,
+) -> io::Result<()> {
     let write = async {
         stream.write_all(bytes).await?;
         stream.flush().await
@@ -168,7 +199,7 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 /// A target without its query, which may hold a token and must not be logged.
-fn path_of(target: &str) -> &str {
+pub(crate) fn path_of(target: &str) -> &str {
     target.split_once('?').map_or(target, |(path, _)| path)
 }
 

@@ -300,6 +300,70 @@ async fn inside_a_sandbox_only_our_own_names_answer_over_http_2() {
     assert_eq!(ask("api.localhost").await, StatusCode::OK);
 }
 
+#[tokio::test]
+async fn inside_a_sandbox_only_our_own_names_have_event_streams() {
+    let world = World::inside(true).await;
+    let ca = world.ca.certificate_pem();
+    for host in OTHERS {
+        let mut wire = Wire(world.connect("api.localhost", &[], ca).await.unwrap());
+        wire.send(listening(host)).await;
+        assert_eq!(wire.reply().await.status, 404, "{host}");
+    }
+    let stream = world.connect("api.localhost", &["h2"], ca).await.unwrap();
+    let (mut send, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let client = TaskGroup::new();
+    client.spawn("client", async move { drop(connection.await) });
+    for (host, status) in OTHERS
+        .map(|host| (host, StatusCode::NOT_FOUND))
+        .into_iter()
+        .chain([("mws-eu-1.localhost", StatusCode::OK)])
+    {
+        let request = Request::get(format!("https://{host}/?token=x"));
+        let request = request.header("accept", "text/event-stream");
+        let request = request.body(Body::empty()).unwrap();
+        let reply = send.send_request(request).await.unwrap();
+        assert_eq!(reply.status(), status, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn an_apps_own_event_streams_are_the_apps() {
+    let world = World::open(true).await;
+    let ca = world.ca.certificate_pem();
+    let mut wire = Wire(world.connect("app.localhost", &[], ca).await.unwrap());
+    wire.send(listening("app.localhost")).await;
+    let reply = wire.reply().await;
+    assert!(reply.body.contains("GET /?token=x HTTP/1.1"), "{reply:?}");
+    // The next one on the same connection is ours.
+    wire.send(listening("h").replace("token=x", "token=full"))
+        .await;
+    assert_eq!(wire.reply().await.status, 503);
+
+    let stream = world.connect("app.localhost", &["h2"], ca).await.unwrap();
+    let (mut send, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let client = TaskGroup::new();
+    client.spawn("client", async move { drop(connection.await) });
+    let request = Request::get("https://app.localhost/?token=x");
+    let request = request.header("accept", "text/event-stream");
+    let reply = send
+        .send_request(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    let body = reply.into_body().collect().await.unwrap().to_bytes();
+    let body = String::from_utf8_lossy(&body);
+    assert!(body.contains("GET /?token=x HTTP/1.1"), "{body}");
+}
+
+fn listening(host: &str) -> String {
+    get(host, "/?token=x").replace("\r\n\r\n", "\r\nAccept: text/event-stream\r\n\r\n")
+}
+
 fn upgrade(host: &str) -> String {
     get(host, "/?token=x").replace(
         "\r\n\r\n",

@@ -10,9 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use bytes::Bytes;
 use common::{House, PATIENCE, Wire, door};
 use http::{Request, Version};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pilvi_base::{Clock, TaskGroup};
 use pilvi_web::Limits;
@@ -205,6 +208,183 @@ async fn a_client_that_offers_http_2_gets_it() {
     house.house.tasks.stop();
     assert!(house.house.tasks.drain(PATIENCE).await);
     assert!(client.drain(PATIENCE).await);
+}
+
+/// An HTTP/2 connection, and a request for an event stream on it.
+async fn http2(house: &SecureHouse, client: &TaskGroup) -> SendRequest<Body> {
+    let stream = house.connect("localhost", &["h2"]).await.unwrap();
+    let io = TokioIo::new(stream);
+    let (send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
+    client.spawn("client", async move {
+        let _ = connection.await;
+    });
+    send
+}
+
+fn asking(target: &str) -> Request<Body> {
+    Request::builder()
+        .uri(format!("https://name.localhost:8443{target}"))
+        .header("accept", "text/event-stream")
+        .header("origin", "https://a.example")
+        .body(Body::empty())
+        .unwrap()
+}
+
+async fn next_piece(body: &mut Incoming) -> Option<Bytes> {
+    let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
+    let frame = frame.expect("something comes in time")?;
+    frame.unwrap().into_data().ok()
+}
+
+#[tokio::test]
+async fn event_streams_share_an_http_2_connection() {
+    let house = SecureHouse::at(loopback(1)).await;
+    let client = TaskGroup::new();
+    let mut send = http2(&house, &client).await;
+    let mut streams = Vec::new();
+    for number in 0..3 {
+        let target = format!("/any/path?token={number}");
+        let reply = send.send_request(asking(&target)).await.unwrap();
+        assert_eq!(reply.status(), 200);
+        assert_eq!(reply.headers()["content-type"], "text/event-stream");
+        assert_eq!(reply.headers()["cache-control"], "no-store");
+        assert_eq!(
+            reply.headers()["access-control-allow-origin"],
+            "https://a.example"
+        );
+        assert!(reply.headers().contains_key("x-request-id"));
+        assert!(!reply.headers().contains_key("content-length"));
+        streams.push((target, reply.into_body()));
+    }
+    for (target, body) in &mut streams {
+        let said = next_piece(body).await.unwrap();
+        assert_eq!(said, format!("data: {target}\n\n"));
+    }
+    let refused = send.send_request(asking("/?token=full")).await.unwrap();
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let body = refused.into_body().collect().await.unwrap().to_bytes();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["error"]["message"], "no room for another socket");
+    // One that nobody answers takes the others nowhere with it.
+    assert!(send.send_request(asking("/?token=lost")).await.is_err());
+    let other = send.send_request(asking("/v1/user")).await.unwrap();
+    assert_eq!(other.headers()["content-type"], "application/json");
+}
+
+#[tokio::test]
+async fn a_listener_that_reads_nothing_delays_nobody_on_its_connection() {
+    let house = SecureHouse::at(loopback(1)).await;
+    let client = TaskGroup::new();
+    let mut send = http2(&house, &client).await;
+    let reply = send.send_request(asking("/?token=long")).await.unwrap();
+    let mut body = reply.into_body();
+    // The rest of the connection goes on.
+    let other = send.send_request(asking("/v1/user")).await.unwrap();
+    assert_eq!(other.status(), 200);
+    let mut read = 0;
+    while read < 100 << 10 {
+        read += next_piece(&mut body).await.unwrap().len();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_an_event_stream_is_not_idle() {
+    let limits = Limits {
+        idle_timeout: Duration::from_millis(400),
+        ..Limits::default()
+    };
+    let house = SecureHouse::with(loopback(1), limits).await;
+    let client = TaskGroup::new();
+    let mut send = http2(&house, &client).await;
+    let reply = send.send_request(asking("/?token=x")).await.unwrap();
+    let mut body = reply.into_body();
+    next_piece(&mut body).await.unwrap();
+    // A connection of another client comes to its end meanwhile, several times.
+    for _ in 0..2 {
+        let idle = TaskGroup::new();
+        let mut other = http2(&house, &idle).await;
+        let reply = other.send_request(asking("/v1/user")).await.unwrap();
+        reply.into_body().collect().await.unwrap();
+        assert!(idle.drain(PATIENCE).await);
+    }
+    let again = send.send_request(asking("/v1/user")).await.unwrap();
+    assert_eq!(again.status(), 200);
+    drop((body, again));
+    assert!(client.drain(PATIENCE).await, "now it is");
+}
+
+#[tokio::test]
+async fn a_stream_over_http_2_takes_a_place_for_each_of_its_descriptors() {
+    let limits = Limits {
+        connections_max: 4,
+        ..Limits::default()
+    };
+    let house = SecureHouse::with(loopback(1), limits).await;
+    let client = TaskGroup::new();
+    let mut send = http2(&house, &client).await;
+    let first = send.send_request(asking("/?token=x")).await.unwrap();
+    assert_eq!(first.status(), 200);
+    let second = send.send_request(asking("/?token=y")).await.unwrap();
+    assert_eq!(second.status(), 503);
+    drop(first);
+    let again = async {
+        while send
+            .send_request(asking("/?token=z"))
+            .await
+            .unwrap()
+            .status()
+            != 200
+        {}
+    };
+    tokio::time::timeout(PATIENCE, again).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_listener_does_not_take_keeps_its_place() {
+    let limits = Limits {
+        connections_max: 3,
+        ..Limits::default()
+    };
+    let house = SecureHouse::with(loopback(1), limits).await;
+    let client = TaskGroup::new();
+    let stream = house.connect("localhost", &["h2"]).await.unwrap();
+    let (mut send, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    client.spawn("client", async move {
+        let _ = connection.await;
+    });
+    let reply = send.send_request(asking("/?token=brief")).await.unwrap();
+    assert_eq!(reply.status(), 200);
+    // The near end has gone, and with it one place.
+    let one_place = async {
+        loop {
+            let mut other = Wire(house.connect("localhost", &[]).await.unwrap());
+            let get = "GET /v1/user HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+            other.send(get).await;
+            if other.reply().await.status == 200 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, one_place).await.unwrap();
+    let crowded = send.send_request(asking("/?token=x")).await.unwrap();
+    assert_eq!(crowded.status(), 503);
+    drop(reply);
+    let both_places = async {
+        loop {
+            let reply = send.send_request(asking("/?token=x")).await.unwrap();
+            if reply.status() == 200 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, both_places).await.unwrap();
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ fn next(bytes: impl AsRef<[u8]>) -> Result<Head, Fault> {
 fn canonical(head: impl AsRef<[u8]>) -> (String, Framing) {
     match next(head).expect("the head is taken") {
         Head::Request { canonical, framing } => (text(&canonical), framing),
-        Head::Upgrade(_) | Head::App => panic!("this is a plain request"),
+        Head::Upgrade(_) | Head::EventStream(_) | Head::App => panic!("this is a plain request"),
     }
 }
 

@@ -15,8 +15,8 @@ use http::StatusCode;
 use pilvi_base::TaskGroup;
 use pilvi_model::Error;
 use pilvi_web::{
-    Arrival, Body, Cors, Door, Hosts, Limits, Manners, Params, Refusal, Reply, Service, Site,
-    Socket, Sockets, Upgrade,
+    Arrival, Body, Cors, Door, EventStreamRequest, Hosts, Limits, Manners, Outlet, Params, Refusal,
+    Reply, Service, Site, Socket, Sockets, Upgrade,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -71,8 +71,10 @@ impl Manners for PlatformManners {
     }
 }
 
-/// Greets each socket and echoes what it had sent ahead.
-struct Greeter;
+/// Greets each socket and echoes what it had sent ahead. Tells event streams what was asked for.
+struct Greeter {
+    streams: TaskGroup,
+}
 
 impl Sockets for Greeter {
     fn open(&self, upgrade: Upgrade) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -95,6 +97,63 @@ impl Sockets for Greeter {
             let _ = stream.read_to_end(&mut rest).await;
             let _ = stream.write_all(&rest).await;
         })
+    }
+
+    fn stream(&self, request: EventStreamRequest) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let streams = self.streams.clone();
+        Box::pin(async move {
+            match request.params.get("token") {
+                Some("full") => {
+                    let refusal = Error::unavailable("no room for another socket").into();
+                    request.refuse(refusal).await;
+                }
+                Some("lost") => drop(request),
+                Some("brief") => {
+                    let Outlet { connection, .. } = request.accept().unwrap();
+                    let stream = std::os::unix::net::UnixStream::from(connection);
+                    std::io::Write::write_all(&mut &stream, b"data: bye\n\n").unwrap();
+                }
+                Some("long") => {
+                    let outlet = request.accept().unwrap();
+                    let words = vec![b'x'; 1 << 20];
+                    streams.spawn("stream", async move { say(outlet, &words).await });
+                }
+                _ => {
+                    let words = format!("data: {}\n\n", request.target);
+                    let outlet = request.accept().unwrap();
+                    streams.spawn("stream", async move { say(outlet, words.as_bytes()).await });
+                }
+            }
+        })
+    }
+}
+
+/// Says a word on an event stream, and keeps it open until the client goes. What it cannot say at once is cut.
+async fn say(outlet: Outlet, words: &[u8]) {
+    let Outlet {
+        connection,
+        tls: None,
+        head,
+        permit: _permit,
+    } = outlet
+    else {
+        panic!("these streams are plain, or streams of HTTP/2");
+    };
+    // Whatever it is, it is a stream of bytes.
+    let stream = tokio::net::UnixStream::from_std(connection.into()).unwrap();
+    stream.writable().await.unwrap();
+    if !head.is_empty() {
+        assert_eq!(stream.try_write(&head).unwrap(), head.len());
+    }
+    let said = stream.try_write(words).unwrap();
+    assert!(said > 0);
+    let mut end = [0; 1];
+    loop {
+        stream.readable().await.unwrap();
+        match stream.try_read(&mut end) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            _ => return,
+        }
     }
 }
 
@@ -158,7 +217,9 @@ pub(crate) fn services_at(hosts: Hosts, limits: Limits) -> Door {
             Service::Platform,
             site(platform(), Arc::new(PlatformManners)),
         )
-        .sockets(Arc::new(Greeter))
+        .sockets(Arc::new(Greeter {
+            streams: TaskGroup::new(),
+        }))
 }
 
 /// A running door. Its tasks stop when it is dropped.
