@@ -57,6 +57,7 @@ impl Circles for Mws {
                 connected_at: self.clock.now().into(),
             },
             claim: None,
+            inbound: None,
         };
         let socket = upgrade.accept();
         let mut head = BytesMut::with_capacity(
@@ -84,13 +85,14 @@ impl Circles for Mws {
                 everyone: true,
                 ..Receivers::default()
             };
-            self.hub.publish(circle.id, everyone, frame).await
+            self.hub.publish(circle.id, everyone, frame).await?;
+            Ok(())
         })
     }
 
     fn end(&self, circle: Circle, Farewell { code, reason }: Farewell) {
         self.hub
-            .end_all(circle.id, session::Farewell::new(code, reason));
+            .end_all(circle.id, &session::Farewell::new(code, reason));
     }
 
     fn len(&self, circle: Circle) -> usize {

@@ -25,6 +25,11 @@ pub(crate) struct Counters {
     pub(crate) slow_readers: Counter,
     pub(crate) silent: Counter,
     pub(crate) violations: Counter,
+    pub(crate) events: Counter,
+    pub(crate) event_failures: Counter,
+    pub(crate) events_lost: Counter,
+    pub(crate) event_closes: Counter,
+    pub(crate) event_stalls: Counter,
 }
 
 /// What has been counted since the start.
@@ -46,6 +51,18 @@ pub struct Counts {
     pub silent: u64,
     /// Sockets dropped because they broke the protocol.
     pub violations: u64,
+    /// Events that an app has answered.
+    pub events: u64,
+    /// Attempts to tell an event that failed.
+    pub event_failures: u64,
+    /// Events that were given up.
+    pub events_lost: u64,
+    /// Sockets ended because what they said could not be told or was not answered as it should be.
+    pub event_closes: u64,
+    /// How often a socket was not read for a while because what it said found no room.
+    pub event_stalls: u64,
+    /// What histories keep now, in bytes.
+    pub history_bytes: u64,
 }
 
 impl Counters {
@@ -59,6 +76,12 @@ impl Counters {
             slow_readers: self.slow_readers.get(),
             silent: self.silent.get(),
             violations: self.violations.get(),
+            events: self.events.get(),
+            event_failures: self.event_failures.get(),
+            events_lost: self.events_lost.get(),
+            event_closes: self.event_closes.get(),
+            event_stalls: self.event_stalls.get(),
+            history_bytes: 0,
         }
     }
 }

@@ -2,15 +2,21 @@
 //!
 //! What the server sends is framed once into shared [`Bytes`] and never fragmented: some clients abort on
 //! continuation frames (`eds.md` §12.3). What clients send carries no meaning here (`mws.md` §6), so the
-//! decoder checks their messages and keeps none of their bytes; only the payload of a control frame is held,
-//! and only until the frame is complete. An idle decoder owns no heap memory.
+//! decoder checks their messages and keeps none of their bytes; who wants to know what they say has it told to a
+//! sink. Only the payload of a control frame is held, and only until the frame is complete. An idle decoder owns no
+//! heap memory.
 
 use bytes::Bytes;
 
+use crate::deflate::compressed_bytes_max;
+use crate::dress::Kind;
 use crate::utf8::Utf8;
 
 /// The largest payload of a ping, pong or close frame.
 const CONTROL_MAX: usize = 125;
+
+/// What is unmasked at once.
+const PIECE_BYTES: usize = 1024;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
@@ -23,9 +29,30 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 
+/// The bit of a frame whose message is compressed (RFC 7692 §6).
+const COMPRESSED: u8 = 0x40;
+
 /// A text message, ready to be sent to any number of sockets.
 pub(crate) fn text(payload: &str) -> Bytes {
     encode(TEXT, payload.as_bytes())
+}
+
+/// A message of this kind. The payload of a text is UTF-8.
+pub(crate) fn message(kind: Kind, payload: &[u8]) -> Bytes {
+    debug_assert!(kind == Kind::Binary || std::str::from_utf8(payload).is_ok());
+    encode(opcode_of(kind), payload)
+}
+
+/// A message of this kind whose payload is compressed.
+pub(crate) fn compressed(kind: Kind, payload: &[u8]) -> Bytes {
+    encode(opcode_of(kind) | COMPRESSED, payload)
+}
+
+fn opcode_of(kind: Kind) -> u8 {
+    match kind {
+        Kind::Text => TEXT,
+        Kind::Binary => BINARY,
+    }
 }
 
 /// A ping. Its payload must not be empty: one old client stalls on empty frames (`eds.md` §12.3).
@@ -46,6 +73,15 @@ pub(crate) fn close(code: u16, reason: &str) -> Bytes {
     let mut payload = code.to_be_bytes().to_vec();
     payload.extend_from_slice(reason.as_bytes());
     encode(CLOSE, &payload)
+}
+
+/// The status and the reason of one of our close frames.
+pub(crate) fn parting(frame: &[u8]) -> Option<(u16, &str)> {
+    let [_, _, high, low, reason @ ..] = frame else {
+        return None;
+    };
+    let reason = std::str::from_utf8(reason).ok()?;
+    Some((u16::from_be_bytes([*high, *low]), reason))
 }
 
 fn encode(opcode: u8, payload: &[u8]) -> Bytes {
@@ -79,6 +115,24 @@ pub(crate) fn length(bytes: &[u8]) -> usize {
     }
 }
 
+/// What one of our uncompressed message frames says.
+pub(crate) fn kind_of(frame: &[u8]) -> Kind {
+    match frame[0] & 0x0F {
+        BINARY => Kind::Binary,
+        _ => Kind::Text,
+    }
+}
+
+/// The payload of one of our frames, without a copy.
+pub(crate) fn payload_of(frame: &Bytes) -> Bytes {
+    let head = match frame[1] {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    frame.slice(head..)
+}
+
 /// What a client's bytes amounted to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -101,20 +155,57 @@ fn protocol(reason: &'static str) -> Violation {
     Violation { code: 1002, reason }
 }
 
-const NOT_TEXT: Violation = Violation {
+pub(crate) const NOT_TEXT: Violation = Violation {
     code: 1007,
     reason: "text is not UTF-8",
 };
 
-const TOO_BIG: Violation = Violation {
+pub(crate) const TOO_BIG: Violation = Violation {
     code: 1009,
     reason: "message too big",
 };
+
+/// Is told what a client says, in pieces, while it arrives.
+pub(crate) trait Sink {
+    /// Nobody listens, so what need not be checked need not be read.
+    const IGNORES: bool = false;
+
+    /// A message begins. When it is compressed, so are its pieces, and nobody has looked into them.
+    fn begin(&mut self, kind: Kind, compressed: bool);
+
+    /// The next piece of the message. What was told of a text can be the beginning of one, but may end within a
+    /// character.
+    fn take(&mut self, bytes: &[u8]);
+
+    /// The message is complete and obeys the rules as far as they were looked at.
+    fn end(&mut self);
+
+    /// The client says goodbye, with a status and a reason that nobody has looked at yet.
+    fn part(&mut self, _payload: &[u8]) {}
+
+    /// Whether no further message is wanted for now.
+    fn is_full(&self) -> bool {
+        false
+    }
+}
+
+/// Nobody listens.
+impl Sink for () {
+    const IGNORES: bool = true;
+
+    fn begin(&mut self, _: Kind, _: bool) {}
+
+    fn take(&mut self, _: &[u8]) {}
+
+    fn end(&mut self) {}
+}
 
 /// Reads client frames, however the bytes are cut.
 #[derive(Debug)]
 pub struct Decoder {
     message_bytes_max: u32,
+    /// Messages may be compressed.
+    compression: bool,
     step: Step,
     /// The data message that has begun and not ended; control frames may come between its frames.
     message: Option<Message>,
@@ -155,9 +246,10 @@ struct Payload {
 
 #[derive(Clone, Copy, Debug)]
 struct Message {
-    /// The text so far; `None` for a binary message.
+    /// The text so far; `None` for a binary message, and for a compressed one, which is not looked into here.
     text: Option<Utf8>,
     size: u32,
+    compressed: bool,
 }
 
 impl Decoder {
@@ -165,24 +257,50 @@ impl Decoder {
     pub fn new(message_bytes_max: u32) -> Self {
         Self {
             message_bytes_max,
+            compression: false,
             step: NEXT_HEAD,
             message: None,
         }
+    }
+
+    /// One that takes compressed messages, too (RFC 7692 §6). The bound then holds for what they are compressed to;
+    /// who opens them has to see to it that they do not say more.
+    #[must_use]
+    pub fn with_compression(mut self) -> Self {
+        self.compression = true;
+        self
     }
 
     /// Reads from the front of `input` up to the next event. `None`: all of it was read.
     ///
     /// After a close frame or a violation the rest of the input is skipped.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Violation> {
-        let event = self.advance(input);
-        if matches!(event, Err(_) | Ok(Some(Event::Close(_)))) {
-            self.step = Step::Closed;
-            *input = &[];
+        self.read(input, &mut ())
+    }
+
+    /// The same, and `sink` is told what messages say.
+    pub(crate) fn read(
+        &mut self,
+        input: &mut &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<Option<Event>, Violation> {
+        let event = self.advance(input, sink);
+        match event {
+            Err(_) | Ok(Some(Event::Close(_))) => {
+                self.step = Step::Closed;
+                *input = &[];
+            }
+            Ok(Some(Event::Message)) => sink.end(),
+            Ok(_) => {}
         }
         event
     }
 
-    fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Violation> {
+    fn advance<S: Sink>(
+        &mut self,
+        input: &mut &[u8],
+        sink: &mut S,
+    ) -> Result<Option<Event>, Violation> {
         loop {
             let event = match &mut self.step {
                 Step::Closed => {
@@ -196,11 +314,11 @@ impl Decoder {
                     *input = rest;
                     bytes[usize::from(*filled)] = *byte;
                     *filled += 1;
-                    if usize::from(*filled) < head_size(bytes, *filled)? {
+                    if usize::from(*filled) < head_size(bytes, *filled, self.compression)? {
                         continue;
                     }
                     let head = *bytes;
-                    self.step = self.begin(&head)?;
+                    self.step = self.begin(&head, sink)?;
                     self.finish_if_complete()?
                 }
                 Step::Data(payload) => {
@@ -211,22 +329,28 @@ impl Decoder {
                     let Some(bytes) = payload.take(input) else {
                         return Ok(None);
                     };
-                    if let Some(text) = &mut message.text
-                        && !bytes
-                            .iter()
-                            .all(|byte| text.accept(byte ^ payload.next_mask()))
-                    {
-                        return Err(NOT_TEXT);
+                    if S::IGNORES && message.text.is_none() {
+                        payload.skip(bytes);
+                    } else {
+                        payload.unmask(bytes, |plain| message.tell(plain, sink))?;
                     }
                     self.finish_if_complete()?
                 }
                 Step::Control {
-                    payload, collected, ..
+                    opcode,
+                    payload,
+                    collected,
                 } => {
                     let Some(bytes) = payload.take(input) else {
                         return Ok(None);
                     };
-                    collected.extend(bytes.iter().map(|byte| byte ^ payload.next_mask()));
+                    payload.unmask(bytes, |plain| {
+                        collected.extend_from_slice(plain);
+                        Ok(())
+                    })?;
+                    if *opcode == CLOSE && payload.remaining == 0 {
+                        sink.part(collected);
+                    }
                     self.finish_if_complete()?
                 }
             };
@@ -237,7 +361,7 @@ impl Decoder {
     }
 
     /// What follows a complete head that obeys the rules of a single frame.
-    fn begin(&mut self, head: &[u8; 14]) -> Result<Step, Violation> {
+    fn begin(&mut self, head: &[u8; 14], sink: &mut impl Sink) -> Result<Step, Violation> {
         let opcode = head[0] & 0x0F;
         let (length, mask) = length_and_mask(head)?;
         if opcode >= CLOSE {
@@ -252,15 +376,29 @@ impl Decoder {
             (Some(begun), CONTINUATION) => begun,
             (Some(_), _) => return Err(protocol("a message began within another")),
             (None, CONTINUATION) => return Err(protocol("nothing to continue")),
-            (None, opcode) => Message {
-                text: (opcode == TEXT).then(Utf8::default),
-                size: 0,
-            },
+            (None, opcode) => {
+                let compressed = head[0] & COMPRESSED != 0;
+                let kind = if opcode == TEXT {
+                    Kind::Text
+                } else {
+                    Kind::Binary
+                };
+                sink.begin(kind, compressed);
+                Message {
+                    text: (kind == Kind::Text && !compressed).then(Utf8::default),
+                    size: 0,
+                    compressed,
+                }
+            }
+        };
+        let most = match message.compressed {
+            true => compressed_bytes_max(self.message_bytes_max),
+            false => self.message_bytes_max,
         };
         let size = u64::from(message.size) + length;
         let size = u32::try_from(size)
             .ok()
-            .filter(|size| *size <= self.message_bytes_max)
+            .filter(|size| *size <= most)
             .ok_or(TOO_BIG)?;
         let remaining = size - message.size;
         self.message = Some(Message { size, ..message });
@@ -322,22 +460,60 @@ impl Payload {
         Some(ours)
     }
 
-    fn next_mask(&mut self) -> u8 {
-        let byte = self.mask[usize::from(self.turn)];
-        self.turn = (self.turn + 1) % 4;
-        byte
+    /// Takes note of bytes that nobody reads.
+    fn skip(&mut self, masked: &[u8]) {
+        self.turn = (self.turn + (masked.len() % 4) as u8) % 4;
+    }
+
+    /// Shows what was masked, in pieces.
+    fn unmask(
+        &mut self,
+        masked: &[u8],
+        mut show: impl FnMut(&[u8]) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        let mut plain = [0; PIECE_BYTES];
+        for piece in masked.chunks(PIECE_BYTES) {
+            let mut mask = self.mask;
+            mask.rotate_left(usize::from(self.turn));
+            let plain = &mut plain[..piece.len()];
+            for (plain, masked) in plain.chunks_mut(4).zip(piece.chunks(4)) {
+                for ((plain, masked), mask) in plain.iter_mut().zip(masked).zip(mask) {
+                    *plain = masked ^ mask;
+                }
+            }
+            self.skip(piece);
+            show(plain)?;
+        }
+        Ok(())
+    }
+}
+
+impl Message {
+    fn tell(&mut self, plain: &[u8], sink: &mut impl Sink) -> Result<(), Violation> {
+        if let Some(text) = &mut self.text
+            && !text.accept_all(plain)
+        {
+            return Err(NOT_TEXT);
+        }
+        sink.take(plain);
+        Ok(())
     }
 }
 
 /// How long the head will be, as far as `filled` bytes tell. The rules of the first two bytes are checked as
 /// soon as these are there.
-fn head_size(bytes: &[u8; 14], filled: u8) -> Result<usize, Violation> {
+fn head_size(bytes: &[u8; 14], filled: u8, compression: bool) -> Result<usize, Violation> {
     if filled < 2 {
         return Ok(2);
     }
     let [first, second, ..] = *bytes;
     let short = second & !MASKED;
-    if first & RESERVED != 0 {
+    // A message is compressed as a whole: its first frame says so, and no other frame.
+    let allowed = match first & 0x0F {
+        TEXT | BINARY if compression => COMPRESSED,
+        _ => 0,
+    };
+    if first & RESERVED & !allowed != 0 {
         return Err(protocol("reserved bits are set"));
     }
     if second & MASKED == 0 {

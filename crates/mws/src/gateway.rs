@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use pilvi_base::Secret;
-use pilvi_core::{AppUser, AppUsers, Directory, Identity};
-use pilvi_model::{Error, GatewayId, Instance, Provider, Result};
+use pilvi_core::{AppUser, AppUsers};
+use pilvi_model::{Error, GatewayId, Instance, Result};
 use pilvi_web::{Scheme, bearer, has_authorization};
 
+use crate::register::Register;
+use crate::settings::plan::{Plan, Plans};
 use crate::settings::{Mode, Settings};
 
 /// Whom a gateway asks about those who come.
 #[derive(Clone, Copy)]
-pub(crate) struct Register<'a> {
-    pub(crate) identity: &'a Identity,
-    pub(crate) directory: &'a Directory,
+pub(crate) struct Advisers<'a> {
+    pub(crate) register: &'a Register,
     pub(crate) users: &'a dyn AppUsers,
 }
 
@@ -48,18 +49,12 @@ impl Act {
 }
 
 impl Gateway {
-    pub(crate) async fn find(directory: &Directory, id: &str) -> Result<Self> {
-        let unknown = || Error::not_found("there is no such gateway");
-        // An id of another shape cannot be known; it need not reach the store.
-        let gateway_id = id.parse().map_err(|_| unknown())?;
-        let instance = directory
-            .find(Provider::Mws, id)
-            .await?
-            .ok_or_else(unknown)?;
-        Ok(Self {
-            id: gateway_id,
-            instance,
-        })
+    /// The gateway of this id. Where there is only one, paths name none.
+    pub(crate) async fn find(register: &Register, id: &str) -> Result<Self> {
+        let instance = register.find(id).await?;
+        let instance = instance.ok_or_else(|| Error::not_found("there is no such gateway"))?;
+        let id = instance.id.parse().map_err(Error::internal)?;
+        Ok(Self { id, instance })
     }
 
     /// Lets the caller pass or says why not, in the order that old clients know. The user is the one behind the token,
@@ -68,7 +63,7 @@ impl Gateway {
         &self,
         act: Act,
         headers: &HeaderMap,
-        register: Register<'_>,
+        advisers: Advisers<'_>,
     ) -> Result<Option<AppUser>> {
         if self.is_open_to_anyone(act) {
             return Ok(None);
@@ -78,15 +73,15 @@ impl Gateway {
         }
         let denied = || Error::unauthenticated("Access denied");
         let token = bearer(headers, Scheme::Exact).ok_or_else(denied)?;
-        if register
-            .identity
+        if advisers
+            .register
             .administers(&token, &self.instance)
             .await?
         {
             return Ok(None);
         }
         let user = match act.list() {
-            Some(_) => self.user(&token, register).await?,
+            Some(_) => self.user(&token, advisers).await?,
             None => None,
         };
         let user = user.ok_or_else(denied)?;
@@ -98,16 +93,15 @@ impl Gateway {
         }
     }
 
-    /// The user of the gateway's backend who holds the token. A backend of another account is none of ours.
-    async fn user(&self, token: &Secret, register: Register<'_>) -> Result<Option<AppUser>> {
+    /// The user of the gateway's backend who holds the token.
+    async fn user(&self, token: &Secret, advisers: Advisers<'_>) -> Result<Option<AppUser>> {
         let Some(backend) = self.settings().users_backend() else {
             return Ok(None);
         };
-        let name = backend.to_string();
-        let found = register.directory.find(Provider::Eds, &name).await?;
-        match found.filter(|found| found.account == self.instance.account) {
-            Some(_) => register.users.who(backend, token).await,
-            None => Ok(None),
+        let account = self.instance.account;
+        match advisers.register.may_ask(account, backend).await? {
+            true => advisers.users.who(backend, token).await,
+            false => Ok(None),
         }
     }
 
@@ -122,5 +116,10 @@ impl Gateway {
 
     pub(crate) fn settings(&self) -> Settings {
         Settings::of(&self.instance)
+    }
+
+    /// What it does beyond the plain way of a message.
+    pub(crate) fn plan(&self, plans: &Plans) -> Arc<Plan> {
+        plans.of(self.id, &self.instance)
     }
 }

@@ -4,7 +4,7 @@
 //! gateway; so all of them see the messages of a gateway in the same order. Messages wait in line for little room,
 //! which bounds what is queued and keeps one gateway's load off the others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,17 +13,26 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pilvi_model::{AccountId, Error, GatewayId, Result};
+use pilvi_base::Clock;
+use pilvi_model::{AccountId, Error, GatewayId, Result, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::counters::Counters;
+use crate::dress::{Dressed, Format, ON_DEMAND};
+use crate::history::{Book, Histories, Part};
 use crate::limits::Limits;
-use crate::reactor::inbox::{Command, Inbox, Publication, Section};
+use crate::message_id::{MessageId, MessageIds};
+use crate::presence::Presence;
+use crate::reactor::inbox::{Command, Inbox, Joining, Publication};
+use crate::reactor::question::{Question, Retagged, Section};
 use crate::reactor::socket::Newcomer;
 use crate::reactor::tally::{Gauges, ReactorCounts};
 use crate::reactor::{Reactor, Station};
-use crate::roster::{Connected, Receivers};
+use crate::roster::{Connected, Receivers, TagChange};
 use crate::session::Farewell;
+use crate::settings::history::{HistoryPlan, HistoryRule};
+use crate::settings::plan::Plan;
+use crate::settings::presence::PresencePlan;
 use crate::socket_id::SocketId;
 
 /// Finds the reactors of a gateway. Cloning gives another handle.
@@ -35,6 +44,9 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 struct Shared {
     limits: Arc<Limits>,
+    clock: Clock,
+    ids: MessageIds,
+    histories: Histories,
     stations: Vec<Arc<Station>>,
     /// Only gateways with sockets. Held for reading while one joins, so that a gateway that just became
     /// empty cannot be taken out under it; never held while messages are accepted.
@@ -63,6 +75,8 @@ struct Lane {
     /// How many sockets each reactor has.
     on: Box<[AtomicUsize]>,
     sockets: AtomicUsize,
+    /// How many sockets take each format that is made on demand.
+    formats: [AtomicUsize; ON_DEMAND],
 }
 
 /// Whose a gateway is, and how many sockets all gateways of that account may have together.
@@ -97,6 +111,8 @@ pub(crate) struct Seat {
     reactor: u32,
     /// None for a socket that is turned away.
     lane: Option<Arc<Lane>>,
+    /// What the socket takes messages as.
+    format: Format,
 }
 
 /// The threads of the reactors.
@@ -108,8 +124,13 @@ pub(crate) struct Crew {
 
 impl Hub {
     /// Starts the reactors.
-    pub(crate) fn start(limits: Arc<Limits>, counters: &Arc<Counters>) -> io::Result<(Self, Crew)> {
-        let (hub, reactors) = Self::with_reactors(limits, counters)?;
+    pub(crate) fn start(
+        limits: Arc<Limits>,
+        counters: &Arc<Counters>,
+        clock: Clock,
+        presence: &Presence,
+    ) -> io::Result<(Self, Crew)> {
+        let (hub, reactors) = Self::with_reactors(limits, counters, clock, presence)?;
         let threads = reactors
             .into_iter()
             .enumerate()
@@ -126,6 +147,8 @@ impl Hub {
     pub(crate) fn with_reactors(
         limits: Arc<Limits>,
         counters: &Arc<Counters>,
+        clock: Clock,
+        presence: &Presence,
     ) -> io::Result<(Self, Vec<Reactor>)> {
         let mut stations = Vec::new();
         let mut reactors = Vec::new();
@@ -136,12 +159,16 @@ impl Hub {
                 inbox: Inbox::new()?,
                 gauges: Gauges::default(),
                 closing: AtomicBool::new(false),
+                presence: presence.clone(),
             });
             reactors.push(Reactor::new(Arc::clone(&station))?);
             stations.push(station);
         }
         let shared = Shared {
+            histories: Histories::new(Arc::clone(&limits)),
             limits,
+            clock,
+            ids: MessageIds::new(),
             stations,
             lanes: RwLock::default(),
             accounts: Mutex::default(),
@@ -163,9 +190,43 @@ impl Hub {
 
     /// Gives a connection to its reactor.
     pub(crate) fn join(&self, newcomer: Newcomer) {
+        self.seat(newcomer, None, Vec::new());
+    }
+
+    /// Gives a connection to its reactor, with what its gateway does beyond the plain way of a message.
+    pub(crate) fn join_with(&self, newcomer: Newcomer, plan: &Plan) {
+        let presence = plan.presence.clone();
+        let ticket = newcomer.ticket.as_ref().ok();
+        let replaying = plan.history.as_ref().zip(ticket);
+        let replaying = replaying.filter(|(history, ticket)| {
+            let tags = &ticket.connected.tags;
+            tags.iter().any(|tag| history.replays(tag))
+        });
+        let Some((history, ticket)) = replaying else {
+            return self.seat(newcomer, presence, Vec::new());
+        };
+        let book = self.book(ticket.gateway);
+        // While it is open nobody publishes what it keeps: it is in what is replayed, or behind the newcomer.
+        let mut book = book.open();
+        let replay = book.replay(
+            history,
+            &ticket.connected.tags,
+            newcomer.seat.format(),
+            self.shared.limits.queue_bytes_max / 2,
+            self.now(),
+        );
+        self.seat(newcomer, presence, replay);
+    }
+
+    fn seat(&self, newcomer: Newcomer, presence: Option<Arc<PresencePlan>>, replay: Vec<Bytes>) {
         let reactor = newcomer.seat.reactor as usize;
         let station = &self.shared.stations[reactor];
-        station.inbox.push(Command::Join(Box::new(newcomer)));
+        let joining = Joining {
+            newcomer,
+            presence,
+            replay,
+        };
+        station.inbox.push(Command::Join(Box::new(joining)));
     }
 
     /// Accepts a framed message. It waits while too many are on the way to this gateway's sockets.
@@ -177,27 +238,126 @@ impl Hub {
         gateway: GatewayId,
         to: Receivers,
         frame: Bytes,
-    ) -> Result<()> {
+    ) -> Result<MessageId> {
         let Some(lane) = self.lane(gateway) else {
-            return Ok(());
+            return Ok(self.next_id());
         };
         let room = self.room(&lane, to.bytes() + frame.len()).await?;
-        let publication = Arc::new(Publication {
-            gateway,
-            to,
-            frame,
-            _room: room,
-        });
-        self.hand_out(&lane, &publication);
-        Ok(())
+        let message = dress(&lane, frame).await?;
+        Ok(self.hand_out(&lane, to, message, Some(room)))
     }
 
-    fn hand_out(&self, lane: &Lane, publication: &Arc<Publication>) {
-        let _in_order = lane.order.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The same for a message of which a history keeps something.
+    pub(crate) async fn publish_and_keep(
+        &self,
+        gateway: GatewayId,
+        to: Receivers,
+        frame: Bytes,
+        history: &HistoryPlan,
+    ) -> Result<MessageId> {
+        let kept = frame.clone();
+        let tags: BTreeSet<&str> = to.tags.iter().map(String::as_str).collect();
+        let rules = tags.iter().filter_map(|tag| {
+            let rule = history.rule_for(tag)?;
+            Some((Arc::from(*tag), rule))
+        });
+        let rules: Vec<(Arc<str>, &HistoryRule)> = rules.collect();
+        let (message, room) = match self.lane(gateway) {
+            Some(lane) => {
+                let room = self.room(&lane, to.bytes() + frame.len()).await?;
+                (dress(&lane, frame).await?, Some(room))
+            }
+            None => (Dressed::framed(frame), None),
+        };
+        let book = self.book(gateway);
+        let mut open = book.open();
+        // Looked for again, because whoever has joined meanwhile was not given this by the history.
+        let id = match self.lane(gateway) {
+            Some(lane) => self.hand_out(&lane, to, message, room),
+            None => self.next_id(),
+        };
+        open.keep(id, &kept, &rules);
+        drop(open);
+        self.shared.histories.make_room();
+        Ok(id)
+    }
+
+    /// Gives a message its place in the order of its gateway and hands it to the reactors.
+    fn hand_out(
+        &self,
+        lane: &Lane,
+        to: Receivers,
+        message: Dressed,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> MessageId {
+        let _in_order = lane.order();
+        let id = self.next_id();
+        let publication = Arc::new(Publication {
+            gateway: lane.gateway,
+            to,
+            message: message.accepted(id),
+            _room: room,
+        });
         for station in self.stations_of(lane) {
-            let command = Command::Publish(Arc::clone(publication));
+            let command = Command::Publish(Arc::clone(&publication));
             station.inbox.push(command);
         }
+        id
+    }
+
+    fn next_id(&self) -> MessageId {
+        self.shared.ids.next(self.shared.clock.now())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now().into()
+    }
+
+    fn book(&self, gateway: GatewayId) -> Arc<Book> {
+        self.shared.histories.book(gateway, || self.next_id())
+    }
+
+    /// The messages to a tag that are kept: those after one, or the latest.
+    pub(crate) fn read_history(
+        &self,
+        gateway: GatewayId,
+        tag: &str,
+        rule: &HistoryRule,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Part {
+        let book = self.book(gateway);
+        let now = self.now();
+        book.open().read(tag, rule, after, limit, now)
+    }
+
+    /// What all histories keep, in bytes.
+    pub(crate) fn history_bytes(&self) -> usize {
+        self.shared.histories.bytes()
+    }
+
+    /// Frees what histories have kept for long enough.
+    pub(crate) fn sweep_histories(&self) {
+        self.shared.histories.sweep(self.now());
+    }
+
+    /// Has a gateway's history follow its new rules.
+    pub(crate) fn follow_history(&self, gateway: GatewayId, plan: Option<&HistoryPlan>) {
+        let histories = &self.shared.histories;
+        histories.rule(gateway, plan, self.now(), || self.next_id());
+    }
+
+    /// Has it noted of which tags it is told who is there.
+    pub(crate) fn follow_presence(&self, gateway: GatewayId, plan: Option<&Arc<PresencePlan>>) {
+        for station in &self.shared.stations {
+            let watch = Command::Watch(gateway, plan.cloned());
+            station.inbox.push(watch);
+        }
+    }
+
+    /// Drops what a gateway keeps.
+    pub(crate) fn forget(&self, gateway: GatewayId) {
+        self.shared.histories.forget(gateway);
     }
 
     async fn room(&self, lane: &Lane, bytes: usize) -> Result<OwnedSemaphorePermit> {
@@ -220,11 +380,7 @@ impl Hub {
             return Ok(None);
         };
         for station in self.stations_of(&lane) {
-            let find = |answer| Command::Find {
-                gateway,
-                id,
-                answer,
-            };
+            let find = |answer| Command::Ask(gateway, Question::Find { id, answer });
             let found = ask(station, find).await?;
             if found.is_some() {
                 return Ok(found);
@@ -246,17 +402,115 @@ impl Hub {
         };
         for station in self.stations_of(&lane) {
             let limit = limit - page.len();
-            let list = |answer| Command::Page {
-                gateway,
+            let question = |answer| Question::Page {
                 offset,
                 limit,
                 answer,
             };
+            let list = |answer| Command::Ask(gateway, question(answer));
             let Section { sockets, total } = ask(station, list).await?;
             page.extend(sockets);
             offset = offset.saturating_sub(total);
         }
         Ok(page)
+    }
+
+    /// The sockets that have a tag, a page of them, and how many there are.
+    pub(crate) async fn members(
+        &self,
+        gateway: GatewayId,
+        tag: &Arc<str>,
+        mut offset: usize,
+        limit: usize,
+    ) -> Result<Section> {
+        let mut all = Section::default();
+        let Some(lane) = self.lane(gateway) else {
+            return Ok(all);
+        };
+        for station in self.stations_of(&lane) {
+            let limit = limit - all.sockets.len();
+            let question = |answer| Question::Members {
+                tag: Arc::clone(tag),
+                offset,
+                limit,
+                answer,
+            };
+            let list = |answer| Command::Ask(gateway, question(answer));
+            let Section { sockets, total } = ask(station, list).await?;
+            all.sockets.extend(sockets);
+            all.total += total;
+            offset = offset.saturating_sub(total);
+        }
+        Ok(all)
+    }
+
+    /// The tags that a gateway says who is there of, behind one, in their order, with how many sockets have each. A
+    /// reactor's part is as long as the whole: what is among the first of all is among its first.
+    pub(crate) async fn watched(
+        &self,
+        gateway: GatewayId,
+        after: Option<Arc<str>>,
+        limit: usize,
+    ) -> Result<Vec<(Arc<str>, usize)>> {
+        let mut counts = BTreeMap::new();
+        let Some(lane) = self.lane(gateway) else {
+            return Ok(Vec::new());
+        };
+        for station in self.stations_of(&lane) {
+            let question = |answer| Question::Tags {
+                after: after.clone(),
+                limit,
+                answer,
+            };
+            let list = |answer| Command::Ask(gateway, question(answer));
+            for (tag, count) in ask(station, list).await? {
+                *counts.entry(tag).or_default() += count;
+            }
+        }
+        Ok(counts.into_iter().take(limit).collect())
+    }
+
+    /// How many sockets of a gateway have each of these tags.
+    pub(crate) async fn count(
+        &self,
+        gateway: GatewayId,
+        tags: Vec<Arc<str>>,
+    ) -> Result<Vec<usize>> {
+        let mut counts = vec![0; tags.len()];
+        let Some(lane) = self.lane(gateway) else {
+            return Ok(counts);
+        };
+        let tags: Arc<[Arc<str>]> = tags.into();
+        for station in self.stations_of(&lane) {
+            let tags = Arc::clone(&tags);
+            let count = |answer| Command::Ask(gateway, Question::Count { tags, answer });
+            for (sum, count) in counts.iter_mut().zip(ask(station, count).await?) {
+                *sum += count;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Changes the tags of a socket, if it is there.
+    pub(crate) async fn retag(
+        &self,
+        gateway: GatewayId,
+        id: SocketId,
+        change: TagChange,
+    ) -> Result<Option<Retagged>> {
+        let Some(lane) = self.lane(gateway) else {
+            return Ok(None);
+        };
+        for station in self.stations_of(&lane) {
+            let change = change.clone();
+            let retag = |answer| Question::Retag { id, change, answer };
+            let retag = |answer| Command::Ask(gateway, retag(answer));
+            let retagged = ask(station, retag).await?;
+            if retagged.is_some() {
+                return Ok(retagged);
+            }
+        }
+        Ok(None)
     }
 
     /// Ends a socket. It is gone from here at once; its reactor closes it.
@@ -273,7 +527,7 @@ impl Hub {
             let end = |answer| Command::End {
                 gateway,
                 id,
-                farewell,
+                farewell: farewell.clone(),
                 answer,
             };
             if ask(station, end).await? {
@@ -284,9 +538,11 @@ impl Hub {
     }
 
     /// Ends every socket of a gateway.
-    pub(crate) fn end_all(&self, gateway: GatewayId, farewell: Farewell) {
+    pub(crate) fn end_all(&self, gateway: GatewayId, farewell: &Farewell) {
         for station in &self.shared.stations {
-            station.inbox.push(Command::EndAll(gateway, farewell));
+            station
+                .inbox
+                .push(Command::EndAll(gateway, farewell.clone()));
         }
     }
 
@@ -473,7 +729,18 @@ impl Lane {
                 .map(|_| AtomicUsize::new(0))
                 .collect(),
             sockets: AtomicUsize::new(0),
+            formats: Default::default(),
         }
+    }
+
+    /// Whether there are sockets that take this format.
+    fn speaks(&self, format: Format) -> bool {
+        let on_demand = format.on_demand();
+        on_demand.is_some_and(|other| self.formats[other].load(Ordering::Relaxed) > 0)
+    }
+
+    fn order(&self) -> MutexGuard<'_, ()> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -485,6 +752,7 @@ impl Berth {
                 berth: self,
                 reactor,
                 lane: Some(lane),
+                format: Format::Plain,
             }),
             None => Err(self),
         }
@@ -496,6 +764,27 @@ impl Berth {
             reactor: self.shared.choose(None),
             berth: self,
             lane: None,
+            format: Format::Plain,
+        }
+    }
+}
+
+impl Seat {
+    /// The seat of a socket that takes messages as this.
+    pub(crate) fn in_format(mut self, format: Format) -> Self {
+        self.count_format(|sockets| sockets.fetch_sub(1, Ordering::Relaxed));
+        self.format = format;
+        self.count_format(|sockets| sockets.fetch_add(1, Ordering::Relaxed));
+        self
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    fn count_format(&self, count: impl FnOnce(&AtomicUsize) -> usize) {
+        if let (Some(lane), Some(other)) = (&self.lane, self.format.on_demand()) {
+            count(&lane.formats[other]);
         }
     }
 }
@@ -511,6 +800,7 @@ impl Drop for Seat {
         let shared = &self.berth.shared;
         let station = &shared.stations[self.reactor as usize];
         station.gauges.sockets.fetch_sub(1, Ordering::Relaxed);
+        self.count_format(|sockets| sockets.fetch_sub(1, Ordering::Relaxed));
         if let Some(lane) = &self.lane {
             shared.leave_lane(lane, self.reactor);
             shared.leave_account(lane.account);
@@ -576,6 +866,22 @@ fn keep_running(mut reactor: Reactor) {
             }
         }
     }
+}
+
+/// What is large is compressed before it takes its place in the order, so that neither a reactor nor other messages
+/// wait for it. What is small is left to the first reactor that finds a receiver: most messages need it never.
+async fn dress(lane: &Lane, frame: Bytes) -> Result<Dressed> {
+    let message = Dressed::framed(frame);
+    if !message.is_large() {
+        return Ok(message);
+    }
+    let mut spoken = Format::COMPRESSED.to_vec();
+    spoken.retain(|format| lane.speaks(*format));
+    if spoken.is_empty() {
+        return Ok(message);
+    }
+    let prepared = tokio::task::spawn_blocking(move || message.prepared(&spoken));
+    prepared.await.map_err(Error::internal)
 }
 
 async fn ask<T>(

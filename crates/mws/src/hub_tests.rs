@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use pilvi_model::Kind;
+use serde_json::json;
 
 use super::*;
 use crate::peer::Frame;
+use crate::roster::TagChange;
+use crate::settings::plan::Plan;
 use crate::stage::{Client, Stage, everyone, ours, to_sockets, to_tags};
 
 fn theirs() -> GatewayId {
@@ -174,7 +177,7 @@ fn a_message_waits_while_many_are_on_the_way_and_only_for_its_own_gateway() {
             .hub
             .publish(gateway, everyone(), Bytes::from_static(b"\x81\x014"));
         let accepted = stage.runtime.block_on(accepted);
-        accepted.map_err(|error| error.kind)
+        accepted.map(drop).map_err(|error| error.kind)
     };
     assert_eq!(publish(&stage, ours()), Err(Kind::Unavailable));
     assert_eq!(publish(&stage, theirs()), Ok(()));
@@ -272,20 +275,184 @@ fn a_reactor_that_breaks_down_starts_again() {
         close_patience: Duration::from_millis(10),
         ..Limits::default()
     });
-    let (hub, reactors) = Hub::with_reactors(limits, &Arc::default()).unwrap();
+    let (hub, reactors) = Hub::with_reactors(
+        limits,
+        &Arc::default(),
+        Clock::system(),
+        &Presence::default(),
+    )
+    .unwrap();
     let [mut reactor] = <[Reactor; 1]>::try_from(reactors).unwrap();
     reactor.break_down();
     let thread = std::thread::spawn(move || keep_running(reactor));
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let (sender, answer) = oneshot::channel();
-    let question = Command::Page {
-        gateway: ours(),
+    let question = Question::Page {
         offset: 0,
         limit: 1,
         answer: sender,
     };
-    hub.shared.stations[0].inbox.push(question);
+    let inbox = &hub.shared.stations[0].inbox;
+    inbox.push(Command::Ask(ours(), question));
     assert_eq!(runtime.unwrap().block_on(answer).unwrap().total, 0);
     hub.close();
     thread.join().unwrap();
+}
+
+#[test]
+fn a_newcomer_misses_nothing_and_gets_nothing_twice_while_somebody_publishes() {
+    const NEWCOMERS: usize = 200;
+    const REPLAYED: usize = 100;
+    let mut stage = Stage::with_reactors(2, Limits::default());
+    let rule = json!({"tag": "t", "messages": 1000, "bytes": 1 << 20, "replay": REPLAYED});
+    let plan = Plan::testing(&json!({ "history": [rule] }));
+    let history = plan.history.clone().unwrap();
+    let hub = stage.hub.clone();
+    let [published, stop] = [0, 0].map(|number| Arc::new(AtomicUsize::new(number)));
+    let (counter, stopped) = (Arc::clone(&published), Arc::clone(&stop));
+    let publisher = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        let publish = |text: String| {
+            let frame = crate::frame::text(&text);
+            hub.publish_and_keep(ours(), to_tags(&["t"]), frame, &history)
+        };
+        runtime.unwrap().block_on(async {
+            while stopped.load(Ordering::SeqCst) == 0 {
+                let number = counter.load(Ordering::SeqCst);
+                publish(number.to_string()).await.unwrap();
+                counter.store(number + 1, Ordering::SeqCst);
+            }
+            publish("end".to_owned()).await.unwrap();
+        });
+    });
+    let arriving = (0..NEWCOMERS).map(|_| stage.arrive(ours(), &["t"]));
+    let (newcomers, clients): (Vec<_>, Vec<_>) = arriving
+        .map(|arriving| (arriving.newcomer, arriving.client))
+        .unzip();
+    let hub = stage.hub.clone();
+    let counter = Arc::clone(&published);
+    let joiner = std::thread::spawn(move || {
+        let join = |newcomer| {
+            let before = counter.load(Ordering::SeqCst);
+            // Somebody publishes at this moment.
+            while counter.load(Ordering::SeqCst) == before {
+                std::thread::yield_now();
+            }
+            hub.join_with(newcomer, &plan);
+            before
+        };
+        newcomers.into_iter().map(join).collect::<Vec<usize>>()
+    });
+    stage.until(|_| joiner.is_finished());
+    stop.store(1, Ordering::SeqCst);
+    stage.until(|_| publisher.is_finished());
+    publisher.join().unwrap();
+    let clients: Vec<Client> = clients
+        .into_iter()
+        .map(|client| stage.opened(client))
+        .collect();
+    let clients = clients.into_iter().zip(joiner.join().unwrap());
+    for (mut client, before) in clients {
+        let mut numbers = Vec::new();
+        loop {
+            let frame = stage.receive(&mut client).unwrap();
+            let text = String::from_utf8(frame.payload).unwrap();
+            match text.parse::<usize>() {
+                Ok(number) => numbers.push(number),
+                Err(_) => break,
+            }
+        }
+        let missed = before.min(REPLAYED);
+        assert!(numbers.len() >= missed, "{} of {missed}", numbers.len());
+        let first = published.load(Ordering::SeqCst) - numbers.len();
+        let expected: Vec<usize> = (first..published.load(Ordering::SeqCst)).collect();
+        assert_eq!(numbers, expected);
+        assert_eq!(client.poll(), None);
+    }
+}
+
+#[test]
+fn tags_and_members_of_all_reactors_are_one_list() {
+    let mut stage = Stage::with_reactors(3, Limits::default());
+    let plan = Plan::testing(&json!({"presence": {"tags": ["r.*"]}}));
+    let mut clients = Vec::new();
+    for number in 0..9 {
+        let own = format!("r.{}", number % 4);
+        let arriving = stage.arrive(ours(), &["r.all", &own, "unwatched"]);
+        stage.hub.join_with(arriving.newcomer, &plan);
+        clients.push(stage.opened(arriving.client));
+    }
+    let hub = stage.hub.clone();
+    let (first, rest, members) = stage.ask(async move {
+        let first = hub.watched(ours(), None, 2).await.unwrap();
+        let rest = hub
+            .watched(ours(), Some(Arc::from("r.1")), 9)
+            .await
+            .unwrap();
+        let mut members = Vec::new();
+        for offset in [0, 4, 8] {
+            let section = hub.members(ours(), &Arc::from("r.all"), offset, 4).await;
+            let section = section.unwrap();
+            assert_eq!(section.total, 9);
+            members.extend(section.sockets.into_iter().map(|socket| socket.id));
+        }
+        (first, rest, members)
+    });
+    let counted = |tags: Vec<(Arc<str>, usize)>| -> Vec<(String, usize)> {
+        let tags = tags.into_iter();
+        tags.map(|(tag, count)| (tag.to_string(), count)).collect()
+    };
+    assert_eq!(counted(first), [("r.0".into(), 3), ("r.1".into(), 2)]);
+    assert_eq!(
+        counted(rest),
+        [("r.2".into(), 2), ("r.3".into(), 2), ("r.all".into(), 9)]
+    );
+    let mut expected: Vec<SocketId> = clients.iter().map(|client| client.id).collect();
+    let mut members = members;
+    expected.sort();
+    members.sort();
+    assert_eq!(members, expected);
+}
+
+#[test]
+fn a_socket_can_be_given_other_tags_wherever_it_is_but_not_too_many() {
+    let limits = Limits {
+        tags_per_socket_max: 2,
+        ..Limits::default()
+    };
+    let mut stage = Stage::with_reactors(2, limits);
+    let mut clients = [stage.join(ours(), &["a"]), stage.join(ours(), &["a"])];
+    let ids = [clients[0].id, clients[1].id];
+    let tag = |name: &str| -> Vec<Arc<str>> { vec![Arc::from(name)] };
+    let hub = stage.hub.clone();
+    let change = TagChange::Replace(tag("b"));
+    let more = |names: &[&str]| TagChange::Edit {
+        add: names.iter().map(|name| Arc::from(*name)).collect(),
+        remove: Vec::new(),
+    };
+    let [some, too_many] = [more(&["c"]), more(&["d", "e"])];
+    let outcomes = stage.ask(async move {
+        let replaced = hub.retag(ours(), ids[0], change).await.unwrap().unwrap();
+        let edited = hub.retag(ours(), ids[1], some).await.unwrap().unwrap();
+        let refused = hub.retag(ours(), ids[1], too_many).await.unwrap().unwrap();
+        let foreign = hub
+            .retag(theirs(), ids[0], TagChange::Replace(Vec::new()))
+            .await;
+        (
+            replaced.unwrap().tags,
+            edited.unwrap().tags,
+            refused.is_err(),
+            foreign.unwrap(),
+        )
+    });
+    assert!(matches!(outcomes, (_, _, true, None)), "{outcomes:?}");
+    assert_eq!(outcomes.0, tag("b"));
+    assert_eq!(outcomes.1.len(), 2);
+    stage.publish(ours(), &to_tags(&["a", "c"]), "to the second");
+    stage.publish(ours(), &to_tags(&["b"]), "to the first");
+    let texts = clients.each_mut().map(|client| stage.receive(client));
+    let expected = ["to the first", "to the second"].map(|text| Some(Frame::text(text)));
+    assert_eq!(texts, expected);
 }

@@ -38,10 +38,42 @@ pub struct Limits {
     pub publish_patience: Duration,
     /// Threads that read and write the sockets.
     pub reactors: usize,
+    /// What clients may send in one message that is told as an event.
+    pub event_message_bytes_max: u32,
+    /// What may wait of one socket before it is not read for a while. The message that is one too many waits as well.
+    pub event_line_messages_max: usize,
+    pub event_line_bytes_max: usize,
+    /// The same for all sockets of a gateway, and for all gateways; and what of one may wait even when all of that is
+    /// taken by others.
+    pub event_bytes_per_gateway_max: usize,
+    pub event_bytes_max: usize,
+    pub event_bytes_kept_per_gateway: usize,
+    /// Posts of events under way, of one gateway and of all. Those that a gateway has to itself come on top.
+    pub event_posts_per_gateway_max: usize,
+    pub event_posts_max: usize,
+    pub event_posts_kept_per_gateway: usize,
+    /// How long one post of an event and its answer may take.
+    pub event_patience: Duration,
+    /// How long to wait before each further attempt to post an event.
+    pub event_retry_after: [Duration; 3],
+    /// How long a socket waits until its gateway's app has let it in.
+    pub event_admission_patience: Duration,
+    /// How long a socket may go unread because what it says finds no room, before it is given up.
+    pub event_stall_max: Duration,
     /// What clients may send in one message, though nobody reads it.
     pub client_message_bytes_max: u32,
     /// Must stay below the minute after which routers cut silent connections.
     pub ping_every: Duration,
+    /// How often an event stream is sent a line that says nothing. Many that pass streams on cut silent ones after half
+    /// a minute.
+    pub comment_every: Duration,
+    /// How long a listener to an event stream, who never says anything, may leave unacknowledged what it is sent.
+    pub unacknowledged_max: Duration,
+    /// What the histories of all gateways, and of one, may keep.
+    pub history_bytes_max: usize,
+    pub history_bytes_per_gateway_max: usize,
+    /// Of how many tags one gateway may keep messages.
+    pub history_tags_per_gateway_max: usize,
     /// How long a closing socket waits for the peer's part.
     pub close_patience: Duration,
 }
@@ -69,8 +101,26 @@ impl Default for Limits {
             waiting_bytes_max: 32 << 20,
             publish_patience: Duration::from_secs(10),
             reactors: default_reactors(),
+            event_message_bytes_max: 1 << 20,
+            event_line_messages_max: 16,
+            event_line_bytes_max: 256 << 10,
+            event_bytes_per_gateway_max: 16 << 20,
+            event_bytes_max: 128 << 20,
+            event_bytes_kept_per_gateway: 256 << 10,
+            event_posts_per_gateway_max: 64,
+            event_posts_max: 256,
+            event_posts_kept_per_gateway: 2,
+            event_patience: Duration::from_secs(5),
+            event_retry_after: [1, 3, 6].map(Duration::from_secs),
+            event_admission_patience: Duration::from_secs(10),
+            event_stall_max: Duration::from_secs(60),
             client_message_bytes_max: 64 << 10,
             ping_every: Duration::from_secs(45),
+            comment_every: Duration::from_secs(25),
+            unacknowledged_max: Duration::from_secs(90),
+            history_bytes_max: 256 << 20,
+            history_bytes_per_gateway_max: 16 << 20,
+            history_tags_per_gateway_max: 1_000,
             close_patience: Duration::from_secs(3),
         }
     }

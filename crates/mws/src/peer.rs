@@ -8,8 +8,8 @@ pub(crate) const PONG: u8 = 0xA;
 /// A frame from the server, whole and unmasked.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    opcode: u8,
-    payload: Vec<u8>,
+    pub(crate) opcode: u8,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Frame {
@@ -67,12 +67,21 @@ impl Input {
     }
 }
 
-/// A masked frame with a short payload.
+/// A masked frame.
 pub(crate) fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x11, 0x22, 0x33, 0x44];
-    let length = u8::try_from(payload.len()).unwrap();
-    assert!(length < 126);
-    let mut frame = vec![0x80 | opcode, 0x80 | length];
+    let mut frame = vec![0x80 | opcode];
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(short @ 0..=125), _) => frame.push(0x80 | short),
+        (_, Ok(medium)) => {
+            frame.push(0x80 | 126);
+            frame.extend(medium.to_be_bytes());
+        }
+        _ => {
+            frame.push(0x80 | 127);
+            frame.extend((payload.len() as u64).to_be_bytes());
+        }
+    }
     frame.extend(mask);
     frame.extend(
         payload

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::mws::Mws;
 use crate::session::Farewell;
 use crate::settings::Change;
+use crate::settings::events::EVENTS_SECRET;
 
 impl Provisioner for Mws {
     fn provider(&self) -> Provider {
@@ -18,6 +19,13 @@ impl Provisioner for Mws {
 
     fn initial_config(&self, asked: Map<String, Value>) -> Result<Map<String, Value>> {
         Change::initial(asked)
+    }
+
+    /// The secret of events is for nobody to see, sealed or not.
+    fn shown_config(&self, instance: &Instance) -> Map<String, Value> {
+        let mut shown = instance.config.clone();
+        shown.remove(EVENTS_SECRET);
+        shown
     }
 
     /// A gateway is nothing but its instance.
@@ -53,7 +61,8 @@ impl Mws {
     fn let_go(&self, instance: &Instance) {
         if let Ok(gateway) = instance.id.parse() {
             self.reservations.cancel_all(gateway);
-            self.hub.end_all(gateway, Farewell::GOING_AWAY);
+            self.hub.end_all(gateway, &Farewell::GOING_AWAY);
+            self.hub.forget(gateway);
         }
     }
 }

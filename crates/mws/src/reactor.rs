@@ -10,6 +10,7 @@
 pub(crate) mod backlog;
 pub(crate) mod batch;
 pub(crate) mod inbox;
+pub(crate) mod question;
 pub(crate) mod socket;
 pub(crate) mod tally;
 pub(crate) mod transport;
@@ -30,10 +31,12 @@ use slab::Slab;
 
 use crate::counters::Counters;
 use crate::limits::Limits;
+use crate::presence::Presence;
 use crate::roster::Roster;
 use crate::session::{End, Farewell, Session};
+use crate::socket_id::SocketId;
 use batch::Batch;
-use inbox::{Command, Inbox, Publication, Section};
+use inbox::{Command, Inbox, Joining, Publication};
 use socket::{Fate, Newcomer, Place, Socket, Ticket, Turn, first_ping};
 use tally::{Gauges, Tally};
 use wheel::Wheel;
@@ -52,6 +55,7 @@ const READ_BYTES: usize = 16 << 10;
 pub(crate) struct Station {
     pub(crate) limits: Arc<Limits>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) presence: Presence,
     pub(crate) inbox: Inbox,
     pub(crate) gauges: Gauges,
     /// No socket is to stay, nor the reactor when the last one has ended.
@@ -217,7 +221,7 @@ impl Reactor {
         } in news.drain(..)
         {
             if writable && self.sockets[key as usize].unblock() {
-                self.batch.stir(key);
+                self.look_again(key);
             }
             if readable {
                 self.read_socket(key, now);
@@ -248,9 +252,8 @@ impl Reactor {
                     continue;
                 }
                 socket.alarm = 0;
-                socket.elapse(now, &self.station.limits);
-                self.batch.stir(*key);
-                self.unlist_if_ending(*key);
+                socket.elapse(now, &self.station.limits, &mut self.tally);
+                self.look_again(*key);
             }
         }
         self.keys = keys;
@@ -262,7 +265,7 @@ impl Reactor {
         for command in commands.drain(..) {
             match command {
                 Command::Publish(publication) => self.publish(&publication),
-                Command::Join(newcomer) => self.join(*newcomer, now),
+                Command::Join(joining) => self.join(*joining, now),
                 Command::End {
                     gateway,
                     id,
@@ -272,32 +275,24 @@ impl Reactor {
                     let roster = self.rosters.get(&gateway);
                     let socket = roster.and_then(|roster| roster.socket(id));
                     if let Some(key) = socket {
-                        self.end(key, farewell, now);
+                        self.end(key, &farewell, now);
                     }
-                    // Who asked may have gone; so with the answers below.
+                    // Who asked may have gone.
                     let _ = answer.send(socket.is_some());
                 }
-                Command::EndAll(gateway, farewell) => self.end_all_of(gateway, farewell, now),
-                Command::Find {
-                    gateway,
-                    id,
-                    answer,
-                } => {
-                    let roster = self.rosters.get(&gateway);
-                    let _ = answer.send(roster.and_then(|roster| roster.find(id)));
+                Command::EndAll(gateway, farewell) => self.end_all_of(gateway, &farewell, now),
+                Command::Resume { gateway, id } => self.resume(gateway, id),
+                Command::Ask(gateway, question) => {
+                    let retagged = question.retags();
+                    question.answer(self.rosters.get_mut(&gateway), &self.station.limits);
+                    if let Some(id) = retagged {
+                        self.pass_on_tags(gateway, id);
+                    }
                 }
-                Command::Page {
-                    gateway,
-                    offset,
-                    limit,
-                    answer,
-                } => {
-                    let roster = self.rosters.get(&gateway);
-                    let section = roster.map_or_else(Section::default, |roster| Section {
-                        sockets: roster.page(offset, limit),
-                        total: roster.len(),
-                    });
-                    let _ = answer.send(section);
+                Command::Watch(gateway, plan) => {
+                    if let Some(roster) = self.rosters.get_mut(&gateway) {
+                        roster.watch(gateway, plan.as_ref(), &self.station.presence);
+                    }
                 }
                 Command::Close => self.close(now),
             }
@@ -309,14 +304,19 @@ impl Reactor {
 
     fn publish(&mut self, publication: &Publication) {
         if let Some(roster) = self.rosters.get(&publication.gateway) {
-            self.batch.begin(publication.frame.clone());
+            self.batch.begin(Arc::clone(&publication.message));
             roster.route(&publication.to, |socket| self.batch.give(socket));
         }
     }
 
     /// Takes in a socket. It is in its roster before the answer to its handshake leaves: who has seen the answer gets
     /// every message that is accepted after it.
-    fn join(&mut self, newcomer: Newcomer, now: Instant) {
+    fn join(&mut self, joining: Joining, now: Instant) {
+        let Joining {
+            newcomer,
+            presence,
+            replay,
+        } = joining;
         let Newcomer {
             transport,
             head,
@@ -326,18 +326,30 @@ impl Reactor {
             permit,
         } = newcomer;
         let limits = &self.station.limits;
-        let first_ping = first_ping(limits.ping_every, self.joined);
+        let dialect = seat.format().dialect();
+        let first_ping = first_ping(dialect.ping_every(limits), self.joined);
         self.joined = self.joined.wrapping_add(1);
-        let session = Session::new(limits, now, first_ping);
-        let (ticket, claim) = match ticket {
+        let mut session = Session::new(dialect, limits, now, first_ping);
+        let (ticket, claim, inbound) = match ticket {
             Ok(Ticket {
                 gateway,
                 connected,
                 claim,
-            }) => (Ok((gateway, connected)), claim),
-            Err(farewell) => (Err(farewell), None),
+                inbound,
+            }) => (Ok((gateway, connected)), claim, inbound),
+            Err(farewell) => (Err(farewell), None, None),
         };
+        if let Some(inbound) = &inbound {
+            inbound.line().belongs_to(&self.station);
+            if inbound.listens() {
+                session = session.with_messages_of(limits.event_message_bytes_max);
+            }
+        }
+        if seat.format().is_compressed() {
+            session = session.with_compression();
+        }
         let mut socket = Socket::new(transport, head, seat, permit, session, claim);
+        socket.inbound = inbound;
         let key = narrow(self.sockets.vacant_key());
         let events = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         let data = EventData::new_u64(key.into());
@@ -347,14 +359,14 @@ impl Reactor {
         }
         socket.receive(&read_ahead, now, limits);
         match ticket {
-            Err(farewell) => socket.leave(farewell, now, limits),
-            Ok(_) if self.is_closing() => socket.leave(Farewell::GOING_AWAY, now, limits),
+            Err(farewell) => socket.leave(&farewell, now, limits),
+            Ok(_) if self.is_closing() => socket.leave(&Farewell::GOING_AWAY, now, limits),
             Ok((gateway, connected)) if socket.is_open() => {
-                let entry = self
-                    .rosters
-                    .entry(gateway)
-                    .or_default()
-                    .insert(connected, key);
+                let roster = self.rosters.entry(gateway).or_default();
+                roster.watch(gateway, presence.as_ref(), &self.station.presence);
+                let entry = roster.insert(&connected, key);
+                self.tally.deliveries += replay.len();
+                socket.replay(replay);
                 socket.place = Some(Place { gateway, entry });
             }
             // What came behind the handshake was its end.
@@ -369,13 +381,44 @@ impl Reactor {
     }
 
     /// Ends a socket once what waits for it has been sent. It is out of its gateway at once.
-    fn end(&mut self, key: u32, farewell: Farewell, now: Instant) {
+    fn end(&mut self, key: u32, farewell: &Farewell, now: Instant) {
         self.sockets[key as usize].leave(farewell, now, &self.station.limits);
+        self.look_again(key);
+    }
+
+    /// Reads a socket again that was not to be read.
+    fn resume(&mut self, gateway: GatewayId, id: SocketId) {
+        let roster = self.rosters.get(&gateway);
+        let Some(key) = roster.and_then(|roster| roster.socket(id)) else {
+            return;
+        };
+        self.sockets[key as usize].resume();
+        self.look_again(key);
+    }
+
+    /// Has a socket's app know its tags.
+    fn pass_on_tags(&mut self, gateway: GatewayId, id: SocketId) {
+        let Some(roster) = self.rosters.get(&gateway) else {
+            return;
+        };
+        if let Some(key) = roster.socket(id)
+            && let Some(inbound) = &self.sockets[key as usize].inbound
+            && let Some(connected) = roster.find(id)
+        {
+            inbound.line().set_tags(connected.tags);
+        }
+    }
+
+    /// Sees to what a socket has to say after something was done to it.
+    fn look_again(&mut self, key: u32) {
+        if self.sockets[key as usize].unread {
+            self.unread.push(key);
+        }
         self.batch.stir(key);
         self.unlist_if_ending(key);
     }
 
-    fn end_all_of(&mut self, gateway: GatewayId, farewell: Farewell, now: Instant) {
+    fn end_all_of(&mut self, gateway: GatewayId, farewell: &Farewell, now: Instant) {
         let Some(roster) = self.rosters.get(&gateway) else {
             return;
         };
@@ -388,7 +431,7 @@ impl Reactor {
     fn close(&mut self, now: Instant) {
         let keys: Vec<u32> = self.sockets.iter().map(|(key, _)| narrow(key)).collect();
         for key in keys {
-            self.end(key, Farewell::GOING_AWAY, now);
+            self.end(key, &Farewell::GOING_AWAY, now);
         }
     }
 
@@ -397,6 +440,10 @@ impl Reactor {
         if !socket.is_open()
             && let Some(place) = socket.place.take()
         {
+            if socket.unread {
+                // It is read again for its part of the goodbye.
+                self.unread.push(key);
+            }
             self.unlist(place);
         }
     }
@@ -448,13 +495,14 @@ impl Reactor {
         }
     }
 
-    /// While a socket is open, its deadline only moves away.
+    /// While a socket is open, its deadline only moves away: how long it may go unread is longer than until its next
+    /// ping, when it is looked at in any case.
     fn set_alarm(&mut self, key: u32) {
         let socket = &mut self.sockets[key as usize];
         if socket.alarm != 0 && socket.is_open() {
             return;
         }
-        let tick = self.wheel.tick_of(socket.deadline());
+        let tick = self.wheel.tick_of(socket.deadline(&self.station.limits));
         if socket.alarm == 0 || tick < socket.alarm {
             socket.alarm = tick;
             self.wheel.set(key, tick);
@@ -465,6 +513,9 @@ impl Reactor {
         let socket = self.sockets.remove(key as usize);
         self.waiting_bytes -= socket.waiting_bytes();
         self.tally.ended(end);
+        if let Some(mut inbound) = socket.inbound {
+            inbound.end(end == End::Closed);
+        }
         if let Some(place) = socket.place {
             self.unlist(place);
         }
@@ -484,7 +535,10 @@ fn breath(turn: Duration) -> Duration {
 fn wheel_for(limits: &Limits, now: Instant) -> Wheel {
     const LONGEST: Duration = Duration::from_millis(250);
     const SHORTEST: Duration = Duration::from_millis(1);
-    let shortest_deadline = limits.close_patience.min(limits.ping_every);
+    let shortest_deadline = limits
+        .close_patience
+        .min(limits.ping_every)
+        .min(limits.comment_every);
     let tick = (shortest_deadline / 32).clamp(SHORTEST, LONGEST);
     Wheel::new(tick, limits.close_patience.max(limits.ping_every), now)
 }
@@ -504,3 +558,7 @@ impl Reactor {
 #[cfg(test)]
 #[path = "reactor/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "reactor/stream_tests.rs"]
+mod stream_tests;

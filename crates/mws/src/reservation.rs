@@ -35,7 +35,8 @@ pub(crate) struct Reservations {
 
 #[derive(Debug, Default)]
 struct Book {
-    by_id: HashMap<SocketId, Reservation>,
+    /// Boxed, because such a table has twice the places that are taken.
+    by_id: HashMap<SocketId, Box<Reservation>>,
     /// The same reservations in the order of their end, so that a sweep looks only at what it frees.
     by_expiry: BTreeSet<(Timestamp, SocketId)>,
     usage: HashMap<GatewayId, Usage>,
@@ -114,6 +115,38 @@ impl Reservations {
             .is_some_and(|reservation| now < reservation.expires_at)
     }
 
+    /// Gives a reservation other tags; `tags` holds none twice. `None`: it is not there, or on its way to become a
+    /// socket.
+    ///
+    /// # Errors
+    /// [`pilvi_model::Kind::OverLimit`] when the tags of the gateway's reservations would hold too much.
+    pub(crate) fn retag(
+        &self,
+        gateway: GatewayId,
+        id: SocketId,
+        tags: &[Arc<str>],
+    ) -> Result<Option<Reservation>> {
+        let now = self.now();
+        let mut book = self.book();
+        let known = book.by_id.get(&id);
+        let ours = known.is_some_and(|known| known.gateway == gateway && now < known.expires_at);
+        let before = match ours {
+            true => book.remove(id),
+            false => None,
+        };
+        let Some(before) = before else {
+            return Ok(None);
+        };
+        let after = Reservation {
+            tags: tags.to_vec(),
+            ..before.clone()
+        };
+        let room = book.check_room(&after, &self.limits);
+        let kept = if room.is_ok() { after } else { before };
+        book.insert(kept.clone());
+        room.map(|()| Some(kept))
+    }
+
     /// Deletes all reservations of a gateway that is being removed.
     pub(crate) fn cancel_all(&self, gateway: GatewayId) {
         let mut book = self.book();
@@ -169,11 +202,11 @@ impl Book {
         usage.tag_bytes += tag_bytes_of(&reservation);
         self.by_expiry
             .insert((reservation.expires_at, reservation.id));
-        self.by_id.insert(reservation.id, reservation);
+        self.by_id.insert(reservation.id, Box::new(reservation));
     }
 
     fn remove(&mut self, id: SocketId) -> Option<Reservation> {
-        let reservation = self.by_id.remove(&id)?;
+        let reservation = *self.by_id.remove(&id)?;
         self.by_expiry
             .remove(&(reservation.expires_at, reservation.id));
         if let Some(usage) = self.usage.get_mut(&reservation.gateway) {

@@ -1,9 +1,24 @@
-//! A gateway's configuration (`mws.md` §3.7): read from its instance, changed by its owner.
+//! A gateway's configuration (`mws.md` §3.7 and additions): read from its instance, changed by its owner.
+//!
+//! [`Settings`] is what the owner sees, [`Change`] what the owner changes, and [`plan::Plan`] what the additions come
+//! to when messages flow. Each addition has a file of its own with its rules.
+
+pub(crate) mod compression;
+pub(crate) mod events;
+pub(crate) mod history;
+pub(crate) mod plan;
+pub(crate) mod presence;
+mod tag_pattern;
 
 use pilvi_core::AppUser;
 use pilvi_model::{BackendId, Error, FieldError, Instance, Result};
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use compression::COMPRESSION;
+use events::EVENTS;
+use history::HISTORY;
+use presence::PRESENCE;
 
 /// The keys under which an instance keeps it.
 const ACCESS_CONTROL: &str = "accessControl";
@@ -34,6 +49,10 @@ pub(crate) struct Settings {
     pub(crate) mode: Mode,
     identity_provider: Value,
     permissions: Value,
+    compression: bool,
+    events: Value,
+    presence: Value,
+    history: Value,
 }
 
 impl Settings {
@@ -44,6 +63,10 @@ impl Settings {
             mode: mode_of(&instance.config),
             identity_provider: kept(IDENTITY_PROVIDER),
             permissions: kept(PERMISSIONS),
+            compression: compression::plan(&kept(COMPRESSION)),
+            events: kept(EVENTS),
+            presence: kept(PRESENCE),
+            history: kept(HISTORY),
         }
     }
 
@@ -127,7 +150,8 @@ impl Change {
             let outcome = match key.as_str() {
                 // The hosted platform sized its instances; nothing here has a size.
                 "runtimeSize" | "runtimeType" => Ok(()),
-                ACCESS_CONTROL | IDENTITY_PROVIDER | PERMISSIONS => change.set(&key, value),
+                ACCESS_CONTROL | IDENTITY_PROVIDER | PERMISSIONS | COMPRESSION | EVENTS
+                | PRESENCE | HISTORY => change.set(&key, value),
                 _ => Err("cannot be set when the instance is created"),
             };
             outcome.map_err(|message| Error::invalid(format!("config.{key}"), message))?;
@@ -137,17 +161,21 @@ impl Change {
     }
 
     fn set(&mut self, key: &str, value: Value) -> Result<(), &'static str> {
-        match key {
+        let value = match key {
             "name" => {
                 self.name = Some(read_name(&value)?);
                 return Ok(());
             }
-            ACCESS_CONTROL => check_mode(&value)?,
-            IDENTITY_PROVIDER => check_identity_provider(&value)?,
-            PERMISSIONS => check_permissions(&value)?,
+            ACCESS_CONTROL => check_mode(&value).map(|()| value)?,
+            IDENTITY_PROVIDER => check_identity_provider(&value).map(|()| value)?,
+            PERMISSIONS => check_permissions(&value).map(|()| value)?,
+            COMPRESSION => compression::normal(&value)?,
+            EVENTS => events::normal(&value)?,
+            PRESENCE => presence::normal(&value)?,
+            HISTORY => history::normal(&value)?,
             // Unknown keys are dropped, as everywhere in this API.
             _ => return Ok(()),
-        }
+        };
         self.kept.insert(key.to_owned(), value);
         Ok(())
     }
@@ -357,6 +385,10 @@ mod tests {
                 mode: Mode::Eds,
                 identity_provider: provider(),
                 permissions: permissions.clone(),
+                compression: false,
+                events: Value::Null,
+                presence: Value::Null,
+                history: Value::Null,
             };
             assert_eq!(settings.permit("read", &user), passes, "{permissions}");
         }
@@ -379,6 +411,10 @@ mod tests {
             json!({"permissions": {"admin": ["*"]}}),
             json!({"permissions": {"read": ["usergroups.*"]}}),
             json!({"permissions": {"write": [1]}}),
+            json!({"compression": "on"}),
+            json!({"events": {"url": "example"}}),
+            json!({"presence": ["room.*"]}),
+            json!({"history": {"tag": "room.*"}}),
         ];
         for body in rows {
             let error = Change::read(object(body.clone())).unwrap_err();

@@ -15,6 +15,10 @@ impl SocketId {
         Self(random_bytes())
     }
 
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Reads the one spelling; anything else names no socket.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;

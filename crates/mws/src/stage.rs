@@ -15,6 +15,7 @@ use crate::frame;
 use crate::hub::{Berth, Hub, Share};
 use crate::limits::Limits;
 use crate::peer::{Frame, Input, client_frame};
+use crate::presence::Presence;
 use crate::reactor::Reactor;
 use crate::reactor::socket::{Newcomer, Ticket};
 use crate::reactor::transport::Transport;
@@ -62,8 +63,10 @@ impl Stage {
         limits.reactors = reactors;
         let limits = Arc::new(limits);
         let counters = Arc::new(Counters::default());
-        let (hub, reactors) = Hub::with_reactors(Arc::clone(&limits), &counters).unwrap();
         let clock = Clock::manual(SystemTime::UNIX_EPOCH);
+        let presence = Presence::default();
+        let (hub, reactors) =
+            Hub::with_reactors(Arc::clone(&limits), &counters, clock.clone(), &presence).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -139,6 +142,7 @@ impl Stage {
                 connected_at: Timestamp::from_millis(0),
             },
             claim: self.reservations.claim(made.id),
+            inbound: None,
         };
         let berth = self.hub.berth().unwrap();
         let seat = berth

@@ -33,6 +33,26 @@ impl Utf8 {
         true
     }
 
+    /// Takes the next bytes, many at a time where it can.
+    pub(crate) fn accept_all(&mut self, mut bytes: &[u8]) -> bool {
+        while !self.is_complete() {
+            let Some((byte, rest)) = bytes.split_first() else {
+                return true;
+            };
+            if !self.accept(*byte) {
+                return false;
+            }
+            bytes = rest;
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(_) => true,
+            Err(error) => {
+                let (_, rest) = bytes.split_at(error.valid_up_to());
+                rest.iter().all(|byte| self.accept(*byte))
+            }
+        }
+    }
+
     /// Whether a text may end here.
     pub(crate) fn is_complete(self) -> bool {
         self.missing == 0
@@ -69,6 +89,28 @@ mod tests {
                             "{bytes:02x?}"
                         );
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn many_bytes_at_once_are_judged_as_one_by_one() {
+        let text = "aé€🎈z".as_bytes();
+        let mut wrong = text.to_vec();
+        for at in 0..text.len() {
+            for replaced in [text[at], 0x80, 0xC3, 0xFF] {
+                wrong.copy_from_slice(text);
+                wrong[at] = replaced;
+                for cut in 0..=text.len() {
+                    let (left, right) = wrong.split_at(cut);
+                    let mut check = Utf8::default();
+                    let accepted = check.accept_all(left) && check.accept_all(right);
+                    assert_eq!(
+                        accepted && check.is_complete(),
+                        is_text(&wrong),
+                        "{wrong:02x?}"
+                    );
                 }
             }
         }

@@ -4,22 +4,41 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use pilvi_core::AppUser;
 use pilvi_model::{Error, FieldError, Result, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use crate::dress::{Kind, Payload};
+use crate::history::{Kept, Part};
 use crate::limits::Limits;
+use crate::message_id::MessageId;
+use crate::presence::Member;
+use crate::reactor::question::Section;
 use crate::reservation::Reservation;
 use crate::roster::{Connected, Receivers};
 use crate::socket_id::SocketId;
 
+/// The one encoding of data that is not text.
+const BASE64: &str = "base64";
+
+/// So many elements of a list are told to be wrong, so that a refusal is not longer than what it refuses.
+const ELEMENTS_TOLD_MAX: usize = 20;
+
 /// A message, as it is posted and as it is answered: the keys in this order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Message {
-    /// What is delivered.
+    /// What is delivered, as it was posted.
     pub(crate) data: String,
     receivers: Named,
+    /// `base64`, where it was posted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding: Option<&'static str>,
+    /// What is delivered where the data was encoded.
+    #[serde(skip)]
+    bytes: Option<Vec<u8>>,
 }
 
 /// Receivers by the names that the caller gave; `None` was null or missing.
@@ -53,7 +72,15 @@ impl Message {
                 Named::NOBODY
             }
         };
-        Self::checked(data, named, faults, limits)
+        let encoding = read_encoding(body.remove("encoding"), &mut faults);
+        let bytes = encoding.and_then(|_| decode(&data, &mut faults));
+        let message = Self {
+            data,
+            receivers: named,
+            encoding,
+            bytes,
+        };
+        message.checked(faults, limits)
     }
 
     /// Reads `POST /webhook_receivers/enginio`: each receiver is a tag, and who stands for everyone is `*`.
@@ -91,17 +118,18 @@ impl Message {
             sockets: Some(sockets),
             tags: Some(tags),
         };
-        Self::checked(data, named, faults, limits)
+        let message = Self {
+            data,
+            receivers: named,
+            encoding: None,
+            bytes: None,
+        };
+        message.checked(faults, limits)
     }
 
-    fn checked(
-        data: String,
-        named: Named,
-        mut faults: Vec<FieldError>,
-        limits: &Limits,
-    ) -> Result<Self> {
+    fn checked(self, mut faults: Vec<FieldError>, limits: &Limits) -> Result<Self> {
         let max = limits.receivers_max;
-        if named.len() > max {
+        if self.receivers.len() > max {
             let text = format!("Receivers can't be more than {max}");
             faults.push(fault("receivers", text));
         }
@@ -109,17 +137,24 @@ impl Message {
             return Err(Error::invalid_fields(faults));
         }
         let max = limits.data_bytes_max;
-        if data.len() > max {
-            let text = format!(
-                "a message can hold {max} bytes; this one has {}",
-                data.len()
-            );
+        let bytes = self.payload().len();
+        if bytes > max {
+            let text = format!("a message can hold {max} bytes; this one has {bytes}");
             return Err(Error::too_large(text));
         }
-        Ok(Self {
-            data,
-            receivers: named,
-        })
+        Ok(self)
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self.bytes {
+            Some(_) => Kind::Binary,
+            None => Kind::Text,
+        }
+    }
+
+    /// What is delivered.
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.bytes.as_deref().unwrap_or(self.data.as_bytes())
     }
 
     /// Whom the message is for. A name that cannot be a socket's id names nobody.
@@ -170,6 +205,7 @@ fn read_subjects(receivers: &[Value], faults: &mut Vec<FieldError>) -> Vec<Strin
         let text = |key| receiver.get(key).and_then(Value::as_str);
         match (text("objectType"), text("id")) {
             (Some(object_type), Some(id)) => subjects.push(format!("{object_type}.{id}")),
+            _ if faults.len() >= ELEMENTS_TOLD_MAX => break,
             _ => faults.push(fault(
                 "receivers",
                 format!("Receivers[{index}] isn't a hash with an id and an objectType"),
@@ -221,15 +257,40 @@ fn read_strings(
         }
     };
     let mut texts = Vec::with_capacity(values.len());
+    let mut wrong = 0;
     for (index, value) in values.into_iter().enumerate() {
         match value {
             Value::String(text) => texts.push(text),
             Value::Number(number) => texts.push(number.to_string()),
             Value::Bool(flag) => texts.push(flag.to_string()),
-            _ => faults.push(fault(property, format!("{title}[{index}] isn't a string"))),
+            _ if wrong == ELEMENTS_TOLD_MAX => break,
+            _ => {
+                wrong += 1;
+                faults.push(fault(property, format!("{title}[{index}] isn't a string")));
+            }
         }
     }
     Some(texts)
+}
+
+/// Text unless something else is said.
+fn read_encoding(value: Option<Value>, faults: &mut Vec<FieldError>) -> Option<&'static str> {
+    match value {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) if name == BASE64 => Some(BASE64),
+        Some(_) => {
+            faults.push(fault("encoding", "Encoding can only be base64"));
+            None
+        }
+    }
+}
+
+fn decode(data: &str, faults: &mut Vec<FieldError>) -> Option<Vec<u8>> {
+    let decoded = STANDARD.decode(data);
+    if decoded.is_err() {
+        faults.push(fault("data", "Data isn't base64"));
+    }
+    decoded.ok()
 }
 
 fn fault(property: &str, message: impl Into<String>) -> FieldError {
@@ -343,6 +404,107 @@ impl<'a> From<&'a [Connected]> for Page<'a> {
             results: sockets.iter().map(Socket::from).collect(),
         }
     }
+}
+
+/// The answer to `GET /presence` for one tag.
+#[derive(Debug, Serialize)]
+pub(crate) struct Present<'a> {
+    tag: &'a str,
+    count: usize,
+    results: Vec<Visible>,
+}
+
+#[derive(Debug, Serialize)]
+struct Visible {
+    #[serde(flatten)]
+    member: Member,
+    /// For the owner alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket: Option<String>,
+}
+
+impl<'a> Present<'a> {
+    pub(crate) fn new(tag: &'a str, members: &Section, shows_sockets: bool) -> Self {
+        let visible = |socket: &Connected| Visible {
+            member: Member::of(socket),
+            socket: shows_sockets.then(|| socket.id.to_string()),
+        };
+        Self {
+            tag,
+            count: members.total,
+            results: members.sockets.iter().map(visible).collect(),
+        }
+    }
+}
+
+/// The answer to `GET /presence` for all tags.
+#[derive(Debug, Serialize)]
+pub(crate) struct PresentTags<'a> {
+    results: Vec<PresentTag<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct PresentTag<'a> {
+    tag: &'a str,
+    count: usize,
+}
+
+impl<'a> From<&'a [(Arc<str>, usize)]> for PresentTags<'a> {
+    fn from(tags: &'a [(Arc<str>, usize)]) -> Self {
+        let results = tags
+            .iter()
+            .map(|(tag, count)| PresentTag { tag, count: *count });
+        Self {
+            results: results.collect(),
+        }
+    }
+}
+
+/// The answer to `GET /history`.
+#[derive(Debug, Serialize)]
+pub(crate) struct History {
+    results: Vec<KeptMessage>,
+    complete: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct KeptMessage {
+    id: String,
+    at: String,
+    data: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding: Option<&'static str>,
+}
+
+impl From<&Part> for History {
+    fn from(part: &Part) -> Self {
+        let shown = |kept: &Kept| {
+            let Payload { kind, bytes } = kept.payload();
+            let (data, encoding) = match kind {
+                Kind::Text => (String::from_utf8_lossy(&bytes).into_owned(), None),
+                Kind::Binary => (STANDARD.encode(&bytes), Some(BASE64)),
+            };
+            KeptMessage {
+                id: kept.id.to_string(),
+                at: Timestamp::from_millis(kept.id.millis()).to_millis_text(),
+                data,
+                encoding,
+            }
+        };
+        Self {
+            results: part.messages.iter().map(shown).collect(),
+            complete: part.complete,
+        }
+    }
+}
+
+/// Reads the name of a message in a query.
+pub(crate) fn read_message_id(text: Option<&str>) -> Result<Option<MessageId>> {
+    let id = text.map(|text| {
+        let id = MessageId::parse(text);
+        id.ok_or_else(|| Error::invalid("after", "isn't the id of a message"))
+    });
+    id.transpose()
 }
 
 fn as_text<S: Serializer>(

@@ -8,12 +8,14 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-use crate::frame;
+use crate::dress::Format;
 use crate::limits::Limits;
 
 /// Bytes on their way to one socket, in order. Messages are shared with all other sockets that wait for them.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
+    /// How frames are told apart.
+    format: Format,
     entries: VecDeque<Entry>,
     /// How many bytes at the front belong to something that has begun to leave and must leave whole.
     begun: usize,
@@ -30,19 +32,32 @@ struct Entry {
 }
 
 impl Backlog {
+    /// Waits with nothing.
+    pub(crate) fn new(format: Format) -> Self {
+        Self {
+            format,
+            ..Self::default()
+        }
+    }
+
     /// Waits with the head of the handshake, which nothing may overtake.
-    pub(crate) fn opening(head: Bytes) -> Self {
+    pub(crate) fn opening(format: Format, head: Bytes) -> Self {
         let mut backlog = Self {
             begun: head.len(),
-            ..Self::default()
+            ..Self::new(format)
         };
         backlog.push(head, 0);
         backlog
     }
 
     /// Waits with `messages` frames of which the first `written` bytes have left.
-    pub(crate) fn remainder(frames: Bytes, messages: usize, written: usize) -> Self {
-        let mut backlog = Self::default();
+    pub(crate) fn remainder(
+        format: Format,
+        frames: Bytes,
+        messages: usize,
+        written: usize,
+    ) -> Self {
+        let mut backlog = Self::new(format);
         backlog.push(frames, messages);
         backlog.advance(written);
         backlog
@@ -96,7 +111,7 @@ impl Backlog {
         while let Some(first) = self.entries.front_mut() {
             if written < first.bytes.len() {
                 let complete;
-                (complete, self.begun) = first.split_off_written(written, self.begun);
+                (complete, self.begun) = first.split_off_written(self.format, written, self.begun);
                 self.messages -= complete;
                 return;
             }
@@ -144,11 +159,16 @@ impl Backlog {
 impl Entry {
     /// Drops the first `written` bytes, which are not all. Says how many messages that completed, and how many bytes
     /// are left of the frame within which it ended; `begun` is the same from the time before.
-    fn split_off_written(&mut self, written: usize, begun: usize) -> (usize, usize) {
+    fn split_off_written(
+        &mut self,
+        format: Format,
+        written: usize,
+        begun: usize,
+    ) -> (usize, usize) {
         let mut end = begun;
         let mut complete = usize::from(begun > 0 && end <= written);
         while end < written {
-            end += frame::length(&self.bytes[end..]);
+            end += format.first_length(&self.bytes[end..]);
             complete += usize::from(end <= written);
         }
         let complete = complete.min(self.messages);
@@ -161,6 +181,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{frame, sse};
 
     fn message(text: &str) -> Bytes {
         frame::text(text)
@@ -199,7 +220,8 @@ mod tests {
         let frames = joined(&texts);
         for written in 0..frames.len() {
             for step in [1, 3, 1000] {
-                let mut backlog = Backlog::remainder(frames.clone(), texts.len(), written);
+                let mut backlog =
+                    Backlog::remainder(Format::Plain, frames.clone(), texts.len(), written);
                 assert!(backlog.add_messages(message("next"), 1, &Limits::default()));
                 let expected = [&frames[written..], &message("next")].concat();
                 assert_eq!(write_in_steps(backlog, step), expected, "{written}, {step}");
@@ -212,12 +234,44 @@ mod tests {
         let frames = joined(&["a", "bcd", "e"]);
         let ends = [0, 3, 8, 11];
         for written in 0..frames.len() {
-            let mut backlog = Backlog::remainder(frames.clone(), 3, written);
+            let mut backlog = Backlog::remainder(Format::Plain, frames.clone(), 3, written);
             backlog.add_control(frame::ping("1"));
             let place = ends.into_iter().find(|end| *end >= written).unwrap();
             let expected = [&frames[written..place], &frame::ping("1"), &frames[place..]].concat();
             assert_eq!(rest(&backlog), expected, "{written}");
             assert_eq!(write_in_steps(backlog, 2), expected, "{written}");
+        }
+    }
+
+    #[test]
+    fn events_are_cut_as_little_as_frames() {
+        let event = |text: &str| Bytes::from(format!("id: 1\ndata: {text}\n\n"));
+        let (events, ping) = (
+            [event("a"), event("bcd\ndata: e"), event("")],
+            sse::comment(),
+        );
+        let all: Bytes = events.concat().into();
+        let ends: Vec<usize> = events
+            .iter()
+            .scan(0, |end, event| {
+                *end += event.len();
+                Some(*end)
+            })
+            .collect();
+        for written in 0..all.len() {
+            let waiting =
+                || Backlog::remainder(Format::EventStream, all.clone(), events.len(), written);
+            let begun = ends.iter().copied().find(|end| *end >= written);
+            let place = if written == 0 { 0 } else { begun.unwrap() };
+            let expected = [&all[written..place], &ping, &all[place..]].concat();
+            for step in [1, 7, 1000] {
+                let mut backlog = waiting();
+                backlog.add_control(ping.clone());
+                assert_eq!(write_in_steps(backlog, step), expected, "{written}, {step}");
+            }
+            let mut backlog = waiting();
+            backlog.keep_begun();
+            assert_eq!(rest(&backlog), all[written..place], "{written}");
         }
     }
 
@@ -232,7 +286,7 @@ mod tests {
             (7, 7..8, 1),
             (8, 0..0, 0),
         ] {
-            let mut backlog = Backlog::remainder(frames.clone(), 3, written);
+            let mut backlog = Backlog::remainder(Format::Plain, frames.clone(), 3, written);
             backlog.add_control(frame::pong(b"p"));
             backlog.keep_begun();
             assert_eq!(rest(&backlog), frames[kept], "{written}");
@@ -245,7 +299,7 @@ mod tests {
     fn nothing_overtakes_the_head_of_the_handshake() {
         let head = Bytes::from_static(b"HTTP/1.1 101\r\n\r\n");
         for written in 0..head.len() {
-            let mut backlog = Backlog::opening(head.clone());
+            let mut backlog = Backlog::opening(Format::Plain, head.clone());
             backlog.advance(written);
             assert!(backlog.add_messages(message("a"), 1, &Limits::default()));
             backlog.add_control(frame::ping("1"));

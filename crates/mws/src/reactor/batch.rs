@@ -5,9 +5,12 @@
 //! one, which costs a few nanoseconds and touches neither the socket nor the message. When the turn is sent, a run that
 //! several sockets share is copied together once.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 use super::backlog::Backlog;
+use crate::dress::{Dressed, Format, ON_DEMAND};
 use crate::limits::Limits;
 
 /// The run of a socket that has nothing to do.
@@ -20,8 +23,10 @@ const NO_MESSAGE: u32 = u32::MAX;
 /// The messages of one turn and who gets them. Sockets go by their key.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    messages: Vec<Bytes>,
+    messages: Vec<Arc<Dressed>>,
     runs: Vec<Run>,
+    /// Runs joined in formats that are made on demand, by their number. Empty as long as nobody wants one.
+    others: Vec<[Option<Bytes>; ON_DEMAND]>,
     /// The run of each socket. Apart from the sockets themselves, so that a broadcast walks through little memory.
     of: Vec<u32>,
     /// Sockets that are to be looked at, each once.
@@ -40,7 +45,9 @@ struct Run {
     sockets: u32,
     /// The run that the latest message made of this one.
     next: u32,
+    /// In plain frames.
     bytes: usize,
+    /// The plain frames.
     joined: Option<Bytes>,
 }
 
@@ -53,6 +60,7 @@ impl Batch {
         let mut batch = Self {
             messages: Vec::new(),
             runs: Vec::new(),
+            others: Vec::new(),
             of: Vec::new(),
             stirred: Vec::new(),
             scratch: Vec::new(),
@@ -62,8 +70,8 @@ impl Batch {
     }
 
     /// Begins a message; [`Batch::give`] says who gets it.
-    pub(crate) fn begin(&mut self, frame: Bytes) {
-        self.messages.push(frame);
+    pub(crate) fn begin(&mut self, message: Arc<Dressed>) {
+        self.messages.push(message);
     }
 
     /// Gives the current message to a socket. Nothing happens when it has it already.
@@ -98,38 +106,56 @@ impl Batch {
         self.runs[given.0 as usize].length as usize
     }
 
-    /// The messages as one piece.
-    pub(crate) fn joined(&mut self, given: Given) -> Piece<'_> {
+    /// The messages as one piece, in a socket's format.
+    pub(crate) fn joined(&mut self, given: Given, format: Format) -> Piece<'_> {
         let run = &self.runs[given.0 as usize];
         if run.length == 1 {
-            return Piece::Shared(&self.messages[run.message as usize]);
+            return Piece::Shared(self.messages[run.message as usize].in_format(format));
         }
         if run.sockets == 1 {
             self.scratch.clear();
             for message in in_order(&self.runs, given.0) {
-                self.scratch.extend_from_slice(&self.messages[message]);
+                let frame = self.messages[message].in_format(format);
+                self.scratch.extend_from_slice(frame);
             }
             return Piece::Own(&self.scratch);
         }
-        if run.joined.is_none() {
-            let mut bytes = BytesMut::with_capacity(run.bytes);
-            for message in in_order(&self.runs, given.0) {
-                bytes.extend_from_slice(&self.messages[message]);
-            }
-            self.runs[given.0 as usize].joined = Some(bytes.freeze());
+        if self.joined_at(given, format).is_none() {
+            let bytes = join(&self.runs, &self.messages, given, format);
+            *self.joined_at(given, format) = Some(bytes);
         }
-        let joined = &self.runs[given.0 as usize].joined;
-        Piece::Shared(joined.as_ref().expect("it was just joined"))
+        let joined = self.joined_at(given, format).as_ref();
+        Piece::Shared(joined.expect("it was just joined"))
+    }
+
+    /// Where a run is kept once it is joined.
+    fn joined_at(&mut self, given: Given, format: Format) -> &mut Option<Bytes> {
+        let run = given.0 as usize;
+        let Some(other) = format.on_demand() else {
+            return &mut self.runs[run].joined;
+        };
+        if self.others.len() <= run {
+            self.others.resize_with(self.runs.len(), Default::default);
+        }
+        &mut self.others[run][other]
     }
 
     /// Puts the messages behind what waits already, shared with whoever else has them. False: they do not fit.
-    pub(crate) fn wait(&mut self, given: Given, backlog: &mut Backlog, limits: &Limits) -> bool {
+    pub(crate) fn wait(
+        &mut self,
+        given: Given,
+        format: Format,
+        backlog: &mut Backlog,
+        limits: &Limits,
+    ) -> bool {
         let length = self.length(given);
-        if let Piece::Shared(piece) = self.joined(given) {
+        if let Piece::Shared(piece) = self.joined(given, format) {
             return backlog.add_messages(piece.clone(), length, limits);
         }
-        in_order(&self.runs, given.0)
-            .all(|message| backlog.add_messages(self.messages[message].clone(), 1, limits))
+        in_order(&self.runs, given.0).all(|message| {
+            let frame = self.messages[message].in_format(format);
+            backlog.add_messages(frame.clone(), 1, limits)
+        })
     }
 
     /// Ends the turn.
@@ -138,6 +164,7 @@ impl Batch {
         self.messages.clear();
         self.stirred.clear();
         self.runs.clear();
+        self.others.clear();
         self.runs.extend([Run::root(), Run::root()]);
     }
 
@@ -166,7 +193,7 @@ impl Batch {
             length: run.length + 1,
             sockets: 0,
             next: EMPTY,
-            bytes: run.bytes + self.messages[message as usize].len(),
+            bytes: run.bytes + self.messages[message as usize].plain().len(),
             joined: None,
         };
         self.runs.push(made);
@@ -224,6 +251,15 @@ fn in_order(runs: &[Run], run: u32) -> impl Iterator<Item = usize> {
     messages.into_iter().rev()
 }
 
+fn join(runs: &[Run], messages: &[Arc<Dressed>], given: Given, format: Format) -> Bytes {
+    // What is compressed is smaller than this, and what is an event a little larger.
+    let mut bytes = BytesMut::with_capacity(runs[given.0 as usize].bytes);
+    for message in in_order(runs, given.0) {
+        bytes.extend_from_slice(messages[message].in_format(format));
+    }
+    bytes.freeze()
+}
+
 fn index(number: usize) -> u32 {
     u32::try_from(number).expect("a turn holds less than four billion of anything")
 }
@@ -235,7 +271,9 @@ mod tests {
     fn batch(messages: &[(&'static str, &[u32])]) -> Batch {
         let mut batch = Batch::new();
         for (text, sockets) in messages {
-            batch.begin(Bytes::from_static(text.as_bytes()));
+            batch.begin(Arc::new(Dressed::framed(Bytes::from_static(
+                text.as_bytes(),
+            ))));
             for socket in *sockets {
                 batch.give(*socket);
             }
@@ -245,7 +283,7 @@ mod tests {
 
     fn sent(batch: &mut Batch, socket: u32) -> String {
         let given = batch.take(socket);
-        let piece = batch.joined(given);
+        let piece = batch.joined(given, Format::Plain);
         String::from_utf8(piece.as_slice().to_vec()).unwrap()
     }
 
@@ -274,12 +312,12 @@ mod tests {
         let mut batch = batch(&[("a", &[0, 1, 2]), ("b", &[0, 1])]);
         let pieces = [0, 1].map(|socket| {
             let given = batch.take(socket);
-            batch.joined(given).to_bytes().as_ptr()
+            batch.joined(given, Format::Plain).to_bytes().as_ptr()
         });
         assert_eq!(pieces[0], pieces[1]);
         let given = batch.take(2);
         assert!(
-            matches!(batch.joined(given), Piece::Shared(_)),
+            matches!(batch.joined(given, Format::Plain), Piece::Shared(_)),
             "one message needs no copy"
         );
     }
@@ -306,7 +344,7 @@ mod tests {
         for socket in [0, 1, 2] {
             let given = batch.take(socket);
             let mut backlog = Backlog::default();
-            assert!(batch.wait(given, &mut backlog, &limits));
+            assert!(batch.wait(given, Format::Plain, &mut backlog, &limits));
             assert_eq!(backlog.bytes(), batch.length(given));
         }
     }

@@ -13,9 +13,12 @@ use pilvi_model::GatewayId;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::question::Question;
 use super::socket::Newcomer;
-use crate::roster::{Connected, Receivers};
+use crate::dress::Dressed;
+use crate::roster::Receivers;
 use crate::session::Farewell;
+use crate::settings::presence::PresencePlan;
 use crate::socket_id::SocketId;
 
 /// A message on its way to the reactors.
@@ -23,15 +26,15 @@ use crate::socket_id::SocketId;
 pub(crate) struct Publication {
     pub(crate) gateway: GatewayId,
     pub(crate) to: Receivers,
-    pub(crate) frame: Bytes,
+    pub(crate) message: Arc<Dressed>,
     /// Given back once every reactor has found its receivers.
-    pub(crate) _room: OwnedSemaphorePermit,
+    pub(crate) _room: Option<OwnedSemaphorePermit>,
 }
 
 /// What a reactor is asked to do. Questions are answered unless the reactor breaks down.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Join(Box<Newcomer>),
+    Join(Box<Joining>),
     Publish(Arc<Publication>),
     /// Takes a socket out of its gateway and ends it. Answers whether it was there.
     End {
@@ -40,30 +43,29 @@ pub(crate) enum Command {
         farewell: Farewell,
         answer: oneshot::Sender<bool>,
     },
-    /// Ends all sockets of a gateway.
-    EndAll(GatewayId, Farewell),
-    Find {
+    /// There is room again for what a socket says.
+    Resume {
         gateway: GatewayId,
         id: SocketId,
-        answer: oneshot::Sender<Option<Connected>>,
     },
-    Page {
-        gateway: GatewayId,
-        offset: usize,
-        limit: usize,
-        answer: oneshot::Sender<Section>,
-    },
+    /// Ends all sockets of a gateway.
+    EndAll(GatewayId, Farewell),
+    /// Asks what is known of a gateway's sockets here.
+    Ask(GatewayId, Question),
+    /// Says of which tags it is noted who comes and leaves.
+    Watch(GatewayId, Option<Arc<PresencePlan>>),
     /// Ends all sockets, also those that still come, and then the reactor.
     Close,
 }
 
-/// A reactor's part of the list of sockets.
-#[derive(Debug, Default)]
-pub(crate) struct Section {
-    /// What was asked for.
-    pub(crate) sockets: Vec<Connected>,
-    /// How many there are in all.
-    pub(crate) total: usize,
+/// A connection on its way into a gateway.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    pub(crate) newcomer: Newcomer,
+    /// Of which tags the gateway says who is there.
+    pub(crate) presence: Option<Arc<PresencePlan>>,
+    /// What it missed, ready to be sent before everything else.
+    pub(crate) replay: Vec<Bytes>,
 }
 
 #[derive(Debug)]

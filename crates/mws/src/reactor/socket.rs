@@ -13,6 +13,7 @@ use super::tally::Tally;
 use super::transport::{Arrival, Transport};
 use super::wheel::Tick;
 use crate::hub::Seat;
+use crate::inbound::{EndOnly, Inbound};
 use crate::limits::Limits;
 use crate::reservation::Claim;
 use crate::roster::Connected;
@@ -47,6 +48,8 @@ pub(crate) struct Ticket {
     pub(crate) connected: Connected,
     /// Absent where nothing was reserved.
     pub(crate) claim: Option<Claim>,
+    /// Where what it says goes. Absent where nobody wants to know.
+    pub(crate) inbound: Option<Box<Inbound>>,
 }
 
 /// There are as many of these as connections: what is not needed by an idle one is on the heap.
@@ -71,11 +74,13 @@ pub(crate) struct Socket {
     pub(crate) alarm: Tick,
     /// Where it is in its gateway's roster. None: it receives nothing any more.
     pub(crate) place: Option<Place>,
-    _seat: Seat,
+    seat: Seat,
     /// Given back when the connection is closed.
     _permit: Option<Permit>,
     /// Its URI, until the answer to the handshake has left.
     claim: Option<Box<Claim>>,
+    /// Where what it says goes, in gateways that tell it to an app.
+    pub(crate) inbound: Option<Box<Inbound>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,15 +117,16 @@ impl Socket {
             unread: transport.reads_ahead(),
             transport,
             session,
-            backlog: Some(Box::new(Backlog::opening(head))),
+            backlog: Some(Box::new(Backlog::opening(seat.format(), head))),
             blocked: false,
             gone: false,
             lingering: false,
             alarm: 0,
             place: None,
-            _seat: seat,
+            seat,
             _permit: permit,
             claim: claim.map(Box::new),
+            inbound: None,
         }
     }
 
@@ -131,7 +137,16 @@ impl Socket {
     /// Reads what there is, up to a bound.
     pub(crate) fn read(&mut self, buffer: &mut [u8], now: Instant, limits: &Limits) {
         self.unread = false;
+        if self.is_deaf(now) {
+            // It goes on as soon as the kernel takes all that waits.
+            return;
+        }
+        self.receive_held(now, limits);
         for _ in 0..READS {
+            if self.is_stalled() {
+                // Whatever there is will be read when there is room for it.
+                return;
+            }
             match self.transport.read(buffer) {
                 Ok(Arrival::Bytes(count)) => self.receive(&buffer[..count], now, limits),
                 Ok(Arrival::More) => {}
@@ -146,27 +161,123 @@ impl Socket {
     }
 
     pub(crate) fn receive(&mut self, bytes: &[u8], now: Instant, limits: &Limits) {
-        if !self.lingering {
-            self.session.receive(bytes, now, limits);
+        if self.lingering {
+            return;
+        }
+        let Some(inbound) = &mut self.inbound else {
+            self.session.receive(bytes, now, limits, &mut ());
+            return;
+        };
+        if inbound.listens() && self.session.is_open() {
+            let rest = self.session.receive(bytes, now, limits, &mut **inbound);
+            inbound.hold(rest, now);
+        } else {
+            let mut sink = EndOnly(inbound);
+            self.session.receive(bytes, now, limits, &mut sink);
+        }
+        if let Some((code, reason)) = self.session.parting() {
+            inbound.note_end(code, reason);
+        }
+    }
+
+    /// Whether it is not read because what it says finds no room.
+    fn is_stalled(&self) -> bool {
+        let inbound = self.inbound.as_ref();
+        inbound.is_some_and(|inbound| inbound.is_stalled())
+    }
+
+    /// Whether it is not read because what it was told still waits: what it says is answered, so it would be more and
+    /// more. Who is not answered has nothing to do with that.
+    fn is_deaf(&mut self, now: Instant) -> bool {
+        let Some(inbound) = &mut self.inbound else {
+            return false;
+        };
+        let waits = self.blocked || self.backlog.is_some();
+        if !(waits && inbound.listens() && self.session.is_open()) {
+            return false;
+        }
+        match self.blocked {
+            true => inbound.turn_deaf(now),
+            // What waits is only now being written.
+            false => self.unread = true,
+        }
+        true
+    }
+
+    /// Takes what was read while there was no room for it.
+    fn receive_held(&mut self, now: Instant, limits: &Limits) {
+        let inbound = self.inbound.as_mut();
+        if let Some(inbound) = inbound.filter(|inbound| !inbound.is_stalled()) {
+            let held = inbound.take_held();
+            if !held.is_empty() {
+                self.receive(&held, now, limits);
+            }
+        }
+    }
+
+    /// There is room for what it says, or nobody wants to know any more.
+    pub(crate) fn resume(&mut self) {
+        let inbound = self.inbound.as_mut();
+        if let Some(inbound) = inbound.filter(|inbound| inbound.unread_since().is_some()) {
+            inbound.resume();
+            self.unread = true;
+        }
+    }
+
+    /// Has what a newcomer missed sent behind the answer to its handshake.
+    pub(crate) fn replay(&mut self, messages: Vec<Bytes>) {
+        for message in messages {
+            self.backlog().add_last(message);
         }
     }
 
     /// The kernel takes bytes again. Whether that makes a difference.
     pub(crate) fn unblock(&mut self) -> bool {
-        std::mem::take(&mut self.blocked)
+        let blocked = std::mem::take(&mut self.blocked);
+        if let Some(inbound) = self.inbound.as_mut().filter(|_| blocked) {
+            inbound.hear();
+            // The kernel has no news of what was read from it and not looked at.
+            self.unread = true;
+        }
+        blocked
     }
 
-    pub(crate) fn leave(&mut self, farewell: Farewell, now: Instant, limits: &Limits) {
+    pub(crate) fn leave(&mut self, farewell: &Farewell, now: Instant, limits: &Limits) {
+        if let Some(inbound) = &mut self.inbound {
+            inbound.note_end(farewell.code(), farewell.reason());
+        }
         self.session.leave(farewell, now, limits);
+        self.resume();
+        if let Some(inbound) = &mut self.inbound {
+            inbound.hear();
+        }
     }
 
     /// Does what is due at `now`.
-    pub(crate) fn elapse(&mut self, now: Instant, limits: &Limits) {
+    pub(crate) fn elapse(&mut self, now: Instant, limits: &Limits, tally: &mut Tally) {
+        if let Some(inbound) = &self.inbound {
+            if inbound.unread_since().is_some() {
+                self.session.excuse();
+            }
+            let longest = limits.event_stall_max;
+            if inbound.is_stuck(now, longest) || inbound.is_in_the_way(now, longest) {
+                self.leave(&Farewell::STUCK, now, limits);
+            } else if inbound.is_deaf(now, longest) {
+                self.leave(&Farewell::SLOW_READER, now, limits);
+                tally.slow_readers += 1;
+            }
+        }
         self.session.elapse(now, limits);
     }
 
-    pub(crate) fn deadline(&self) -> Instant {
-        self.session.deadline()
+    /// When it is to be looked at, whatever happens: for its next ping, or because it was not read for too long.
+    pub(crate) fn deadline(&self, limits: &Limits) -> Instant {
+        let deadline = self.session.deadline();
+        let inbound = self.inbound.as_ref().filter(|_| self.is_open());
+        let unread = inbound.and_then(|inbound| inbound.unread_since());
+        unread.map_or(deadline, |since| {
+            deadline.min(since + limits.event_stall_max)
+        })
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -201,7 +312,7 @@ impl Socket {
         if !self.blocked
             && let Some(close) = self.session.next_when_drained()
         {
-            self.backlog.get_or_insert_default().add_last(close);
+            self.backlog().add_last(close);
             self.drain(turn.tally)?;
         }
         Ok(())
@@ -209,13 +320,20 @@ impl Socket {
 
     fn add_controls(&mut self) {
         while let Some(frame) = self.session.next_control() {
-            let backlog = self.backlog.get_or_insert_default();
-            if self.session.end().is_some() {
+            let is_last = self.session.end().is_some();
+            let backlog = self.backlog();
+            if is_last {
                 // This is the close frame, and nothing follows it.
                 backlog.keep_begun();
             }
             backlog.add_control(frame);
         }
+    }
+
+    fn backlog(&mut self) -> &mut Backlog {
+        let format = self.seat.format();
+        self.backlog
+            .get_or_insert_with(|| Box::new(Backlog::new(format)))
     }
 
     /// Writes what waits.
@@ -246,18 +364,19 @@ impl Socket {
 
     fn send_messages(&mut self, given: Given, turn: &mut Turn<'_>) -> io::Result<()> {
         let length = turn.batch.length(given);
+        let format = self.seat.format();
         if self.blocked {
-            let backlog = self.backlog.get_or_insert_default();
-            if !turn.batch.wait(given, backlog, turn.limits) {
+            let backlog = self.backlog();
+            if !turn.batch.wait(given, format, backlog, turn.limits) {
                 self.give_up(turn);
                 return Ok(());
             }
         } else {
-            let piece = turn.batch.joined(given);
+            let piece = turn.batch.joined(given, format);
             let written = self.transport.write(piece.as_slice())?;
             turn.tally.writes += 1;
             if written < piece.as_slice().len() {
-                let rest = Backlog::remainder(piece.to_bytes(), length, written);
+                let rest = Backlog::remainder(format, piece.to_bytes(), length, written);
                 self.backlog = Some(Box::new(rest));
                 self.blocked = true;
             } else {
@@ -274,7 +393,7 @@ impl Socket {
             backlog.keep_begun();
             backlog.is_empty()
         });
-        self.leave(Farewell::SLOW_READER, turn.now, turn.limits);
+        self.leave(&Farewell::SLOW_READER, turn.now, turn.limits);
         turn.tally.slow_readers += 1;
     }
 

@@ -1,18 +1,20 @@
 //! The bytes of a connection, plain or under TLS, without ever waiting.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use rustls::ServerConnection;
+use socket2::Socket;
 
 /// What a peer may send under TLS in one go without any of it being data.
 const EMPTY_RECORDS_MAX: usize = 16;
 
-/// A connection that does not block.
+/// A connection that does not block: to a client, or to whoever passes on what is written to it.
 #[derive(Debug)]
 pub(crate) struct Transport {
-    stream: TcpStream,
+    stream: Socket,
     tls: Option<Box<ServerConnection>>,
 }
 
@@ -30,10 +32,20 @@ pub(crate) enum Arrival {
 }
 
 impl Transport {
-    pub(crate) fn new(stream: TcpStream, tls: Option<ServerConnection>) -> Self {
+    pub(crate) fn new(stream: impl Into<Socket>, tls: Option<ServerConnection>) -> Self {
         Self {
-            stream,
+            stream: stream.into(),
             tls: tls.map(Box::new),
+        }
+    }
+
+    /// Has the kernel break the connection off when the peer acknowledges nothing of what it was sent for so long. For
+    /// peers that never say a word of their own.
+    pub(crate) fn give_up_after(&self, unacknowledged: Duration) -> io::Result<()> {
+        match self.stream.local_addr()?.is_unix() {
+            // Whoever is at the other end of it is in this house.
+            true => Ok(()),
+            false => self.stream.set_tcp_user_timeout(Some(unacknowledged)),
         }
     }
 
@@ -121,7 +133,7 @@ fn taken(written: io::Result<usize>) -> io::Result<usize> {
 
 /// `None`: there was something, but no data.
 fn read_tls(
-    mut stream: &TcpStream,
+    mut stream: &Socket,
     tls: &mut ServerConnection,
     buffer: &mut [u8],
 ) -> io::Result<Option<usize>> {
@@ -143,7 +155,7 @@ fn read_tls(
 }
 
 /// Encrypts only what follows at once: while the kernel takes nothing, what waits stays shared with other sockets.
-fn write_tls(stream: &TcpStream, tls: &mut ServerConnection, bytes: &[u8]) -> io::Result<usize> {
+fn write_tls(stream: &Socket, tls: &mut ServerConnection, bytes: &[u8]) -> io::Result<usize> {
     let mut taken = 0;
     while taken < bytes.len() && flush_tls(stream, tls)? {
         taken += tls.writer().write(&bytes[taken..])?;
@@ -152,7 +164,7 @@ fn write_tls(stream: &TcpStream, tls: &mut ServerConnection, bytes: &[u8]) -> io
     Ok(taken)
 }
 
-fn flush_tls(mut stream: &TcpStream, tls: &mut ServerConnection) -> io::Result<bool> {
+fn flush_tls(mut stream: &Socket, tls: &mut ServerConnection) -> io::Result<bool> {
     while tls.wants_write() {
         match tls.write_tls(&mut stream) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -162,4 +174,24 @@ fn flush_tls(mut stream: &TcpStream, tls: &mut ServerConnection) -> io::Result<b
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn who_acknowledges_nothing_is_given_up_by_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let transport = Transport::new(stream, None);
+        let patience = Duration::from_secs(90);
+        transport.give_up_after(patience).unwrap();
+        assert_eq!(transport.stream.tcp_user_timeout().unwrap(), Some(patience));
+        let (near, _far) = UnixStream::pair().unwrap();
+        Transport::new(near, None).give_up_after(patience).unwrap();
+    }
 }

@@ -142,6 +142,49 @@ async fn a_webhook_of_the_data_store_reaches_the_sockets_of_its_receivers() {
 }
 
 #[tokio::test]
+async fn additions_are_off_until_an_owner_asks_for_them() {
+    let world = World::new().await;
+    let change = json!({
+        "compression": true,
+        "events": {"url": "https://app.example.org/events"},
+        "presence": {"tags": ["room.*", "lobby"]},
+        "history": [{"tag": "room.*", "messages": 10}],
+    });
+    let reply = world.admin("PUT", OPEN, "/configuration", &change).await;
+    let mut expected = change;
+    expected["events"]["events"] = json!(["connect", "message", "disconnect"]);
+    expected["history"][0] =
+        json!({"tag": "room.*", "messages": 10, "bytes": 262_144, "seconds": 3600, "replay": 0});
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(reply.json[key], *value, "{reply:?}");
+    }
+    for wrong in [
+        json!({"compression": 1}),
+        json!({"events": {"url": "app.example.org"}}),
+        json!({"presence": {"tags": []}}),
+        json!({"history": [{"tag": "room.*", "messages": 5000}]}),
+    ] {
+        let reply = world.admin("PUT", OPEN, "/configuration", &wrong).await;
+        assert_eq!(reply.status, 422, "{wrong}");
+        let named = wrong.as_object().unwrap().keys().next().unwrap();
+        let fault = &reply.json["errors"][0];
+        assert_eq!(fault["property"], **named);
+        assert!(!fault["message"].as_str().unwrap().is_empty(), "{fault}");
+    }
+    let shown = world
+        .admin("GET", OPEN, "/configuration", &Value::Null)
+        .await;
+    assert_eq!(
+        shown.json["history"], expected["history"],
+        "a wrong change changes nothing"
+    );
+    let off = json!({"compression": null, "events": null, "presence": null, "history": null});
+    let reply = world.admin("PUT", OPEN, "/configuration", &off).await;
+    assert_eq!(reply.json["compression"], false);
+    assert_eq!(reply.json["events"], Value::Null);
+}
+
+#[tokio::test]
 async fn an_owner_closes_and_opens_a_gateway() {
     let world = World::new().await;
     let path = format!("/v1/gateways/{OPEN}/websocket_uri");
@@ -154,6 +197,10 @@ async fn an_owner_closes_and_opens_a_gateway() {
         "accessControl": "custom",
         "identityProvider": null,
         "permissions": null,
+        "compression": false,
+        "events": null,
+        "presence": null,
+        "history": null,
     });
     assert_eq!((reply.status, &reply.json), (200, &expected));
     let shown = world

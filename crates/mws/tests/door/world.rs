@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pilvi_base::secret::random_hex;
-use pilvi_base::{Clock, Secret, TaskGroup};
+use pilvi_base::{Clock, Keyring, Secret, TaskGroup};
 use pilvi_core::{AppUsers, Directory, Identity, Rates, rate};
 use pilvi_model::{AccountId, Instance, PersonId, Provider, Timestamp};
 use pilvi_mws::{Limits, Mws};
@@ -57,6 +57,22 @@ pub(crate) struct Peer<R, W> {
     input: Input,
 }
 
+/// A client's end that only speaks.
+pub(crate) struct Speaker<W>(W);
+
+impl<W: AsyncWrite + Unpin> Speaker<W> {
+    pub(crate) async fn send(&mut self, opcode: u8, payload: &[u8]) {
+        let frame = client_frame(opcode, payload);
+        self.0.write_all(&frame).await.unwrap();
+    }
+
+    /// The same, and whether there was still somebody to take it.
+    pub(crate) async fn try_send(&mut self, opcode: u8, payload: &[u8]) -> bool {
+        let frame = client_frame(opcode, payload);
+        self.0.write_all(&frame).await.is_ok()
+    }
+}
+
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Peer<R, W> {
     pub(crate) fn new(read: R, write: W) -> Self {
         Self {
@@ -64,6 +80,16 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Peer<R, W> {
             write,
             input: Input::default(),
         }
+    }
+
+    /// One half that only listens, and one that only speaks.
+    pub(crate) fn into_parts(self) -> (Peer<R, tokio::io::Sink>, Speaker<W>) {
+        let listening = Peer {
+            read: self.read,
+            write: tokio::io::sink(),
+            input: self.input,
+        };
+        (listening, Speaker(self.write))
     }
 
     /// The next frame; `None` when the server ended the connection between two.
@@ -84,8 +110,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Peer<R, W> {
     }
 
     pub(crate) async fn send(&mut self, opcode: u8, payload: &[u8]) {
-        let frame = client_frame(opcode, payload);
-        self.write.write_all(&frame).await.unwrap();
+        self.send_raw(&client_frame(opcode, payload)).await;
+    }
+
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
+        self.write.write_all(bytes).await.unwrap();
     }
 }
 
@@ -140,7 +169,8 @@ impl World {
             tasks.clone(),
         )
         .unwrap()
-        .with_rates(Rates::new(rate::Settings::default(), clock.clone()));
+        .with_rates(Rates::new(rate::Settings::default(), clock.clone()))
+        .with_keyring(Keyring::from_bytes([7; 32]));
         if let Some(users) = users {
             add_backend(&store, account, now).await;
             mws = mws.with_users(users);
@@ -237,7 +267,15 @@ impl World {
     pub(crate) async fn connect(&self, token: &str) -> TcpPeer {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (read, write) = stream.into_split();
-        handshake(read, write, token).await
+        handshake(read, write, token, "").await
+    }
+
+    /// The same, and both sides may compress.
+    pub(crate) async fn connect_deflating(&self, token: &str) -> TcpPeer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (read, write) = stream.into_split();
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+        handshake(read, write, token, offer).await
     }
 
     /// The status of an upgrade.
@@ -269,7 +307,7 @@ impl World {
         let connector = TlsConnector::from(Arc::new(config));
         let stream = within(connector.connect(name, stream)).await.unwrap();
         let (read, write) = split(stream);
-        handshake(read, write, token).await
+        handshake(read, write, token, "").await
     }
 
     /// Reserves and opens a socket.
@@ -286,7 +324,7 @@ impl World {
     }
 }
 
-async fn handshake<R, W>(mut read: R, mut write: W, token: &str) -> Peer<R, W>
+async fn handshake<R, W>(mut read: R, mut write: W, token: &str, headers: &str) -> Peer<R, W>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -294,7 +332,7 @@ where
     let request = format!(
         "GET /any/path?token={token} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
          Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         Sec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Version: 13\r\n{headers}\r\n"
     );
     let head = within(async {
         write.write_all(request.as_bytes()).await.unwrap();

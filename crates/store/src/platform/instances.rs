@@ -203,6 +203,43 @@ impl Store {
             .await
     }
 
+    /// The ids and configurations of all instances of a provider in which this key is set, visible or not.
+    pub async fn list_configs_with(
+        &self,
+        provider: Provider,
+        key: &'static str,
+    ) -> Result<Vec<(String, Map<String, Value>)>> {
+        self.platform
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT id, config FROM instances
+                     WHERE provider = ?1 AND json_extract(config, '$.' || ?2) IS NOT NULL ORDER BY id",
+                )?;
+                let mut rows = statement.query(params![provider.as_str(), key])?;
+                let mut found = Vec::new();
+                while let Some(row) = rows.next()? {
+                    let config: String = row.get(1)?;
+                    let config = serde_json::from_str(&config).map_err(Error::internal)?;
+                    found.push((row.get(0)?, config));
+                }
+                Ok(found)
+            })
+            .await
+    }
+
+    /// Puts another configuration in the place of an instance's, visible or not.
+    pub async fn replace_config(&self, id: &str, config: Map<String, Value>) -> Result<()> {
+        let id = id.to_owned();
+        self.platform
+            .write(move |connection| {
+                connection
+                    .prepare_cached("UPDATE instances SET config = ?2 WHERE id = ?1")?
+                    .execute(params![id, Value::from(config).to_string()])?;
+                Ok(())
+            })
+            .await
+    }
+
     /// Hides an instance that can be brought back: nobody finds it any more, and nobody is let in by its tokens.
     /// Returns it, also when it was hidden already; `None`: there is no such instance.
     pub async fn hide_instance(&self, id: &str, now: Timestamp) -> Result<Option<DeletedInstance>> {
