@@ -167,6 +167,10 @@ impl Client {
     pub(crate) async fn open(&self, base: &Base, resource: &str) -> Result<Incoming> {
         let request = self.request(base, Method::GET, resource, None)?;
         let response = self.send(base, request, ANSWER_WITHIN).await?;
+        self.opened(base, response).await
+    }
+
+    async fn opened(&self, base: &Base, response: Response<Incoming>) -> Result<Incoming> {
         if response.status().is_success() {
             return Ok(response.into_body());
         }
@@ -266,6 +270,17 @@ impl Client {
             end: length.map(|length| length + if is_rest { from } else { 0 }),
             stream: response.into_body(),
         }))
+    }
+
+    /// Opens an event stream at an address that carries its own permission, so the token stays here.
+    pub(crate) async fn events(&self, base: &Base, target: &str) -> Result<Incoming> {
+        let request = Request::get(target)
+            .header(HOST, base.authority())
+            .header(ACCEPT, "text/event-stream")
+            .body(full(Bytes::new()))
+            .map_err(|_| unusable(base))?;
+        let response = self.send(base, request, ANSWER_WITHIN).await?;
+        self.opened(base, response).await
     }
 
     fn request(

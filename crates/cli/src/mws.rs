@@ -2,7 +2,10 @@
 
 mod config;
 mod create;
+mod events;
+mod history;
 mod listen;
+mod presence;
 mod send;
 mod sockets;
 mod target;
@@ -43,9 +46,17 @@ enum Verb {
     Listen(listen::Listen),
     /// List the sockets that are open
     Sockets(sockets::Sockets),
+    /// Give a socket other tags
+    Retag(sockets::Retag),
     /// Close sockets
     Close(sockets::Close),
-    /// Show or change who may send and listen
+    /// List who is there, by tag
+    Presence(presence::Presence),
+    /// List what was sent to a tag
+    History(history::History),
+    /// Look after the app that is told what happens at the sockets
+    Events(events::Events),
+    /// Show or change who may send and listen, and what the gateway does beside
     Config(config::Config),
 }
 
@@ -72,6 +83,22 @@ impl Mws {
             }
             Verb::Sockets(sockets) => {
                 sockets
+                    .carry_out(session, &target.open(session).await?)
+                    .await
+            }
+            Verb::Retag(retag) => retag.carry_out(session, &target.open(session).await?).await,
+            Verb::Presence(presence) => {
+                presence
+                    .carry_out(session, &target.open(session).await?)
+                    .await
+            }
+            Verb::History(history) => {
+                history
+                    .carry_out(session, &target.open(session).await?)
+                    .await
+            }
+            Verb::Events(events) => {
+                events
                     .carry_out(session, &target.open(session).await?)
                     .await
             }

@@ -5,6 +5,7 @@
 //! and works with that one.
 
 mod create;
+mod events;
 mod list;
 mod remove;
 mod stream;
@@ -19,6 +20,7 @@ use crate::session::{Account, Session, results, text};
 use crate::url::{Base, segment};
 
 pub(crate) use create::{Common, create};
+pub(crate) use events::{Event, Events};
 pub(crate) use list::list;
 pub(crate) use remove::Remove;
 pub(crate) use stream::{Patience, interrupted, pause_or_stop};

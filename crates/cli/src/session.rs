@@ -28,7 +28,7 @@ pub(crate) struct Place {
     pub(crate) environment: Environment,
     /// Whether a person sits at standard input and can be asked.
     pub(crate) asks: bool,
-    pub(crate) input: Box<dyn BufRead>,
+    pub(crate) input: Box<dyn BufRead + Send>,
     /// The whole command line, for its completions and its reference.
     pub(crate) grammar: fn() -> Command,
 }

@@ -4,8 +4,6 @@
 //! was, so nothing is missed and nothing is printed twice; what the server can no longer tell, it says.
 
 use clap::Args;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::collection::Collection;
@@ -13,12 +11,9 @@ use super::fields::Filter;
 use super::target::Backend;
 use crate::failure::{Code, Failure, Outcome, Result};
 use crate::screen::readable;
-use crate::service::{Patience, interrupted, pause_or_stop};
+use crate::service::{Events, Patience, interrupted, pause_or_stop};
 use crate::session::{Session, text};
 use crate::url::segment;
-
-/// The server keeps its messages below a quarter of this.
-const MESSAGE_BYTES_MAX: usize = 8 << 20;
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Watch {
@@ -96,7 +91,7 @@ impl Watch {
         }
         *is_begun = true;
         while progress.left > 0 {
-            let message = events.next().await?;
+            let message = next(&mut events).await?;
             if let Some(seq) = message["seq"].as_str() {
                 progress.since = Some(seq.to_owned());
             }
@@ -135,51 +130,12 @@ impl Watch {
     }
 }
 
-/// The messages of an event stream.
-struct Events {
-    body: Incoming,
-    bytes: Vec<u8>,
-}
-
-impl Events {
-    fn new(body: Incoming) -> Self {
-        Self {
-            body,
-            bytes: Vec::new(),
-        }
-    }
-
-    /// The next message.
-    async fn next(&mut self) -> Result<Value> {
-        loop {
-            if let Some(message) = take(&mut self.bytes) {
-                return Ok(message);
-            }
-            if self.bytes.len() > MESSAGE_BYTES_MAX {
-                return Err(broken("a message of the server has no end"));
-            }
-            match self.body.frame().await {
-                None => return Err(broken("the server ended the stream")),
-                Some(Err(error)) => return Err(broken(&format!("the stream broke off: {error}"))),
-                Some(Ok(frame)) => {
-                    if let Some(data) = frame.data_ref() {
-                        self.bytes.extend_from_slice(data);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Takes the first message out of what has arrived; comments and whatever else is none are left out.
-fn take(bytes: &mut Vec<u8>) -> Option<Value> {
+/// The next message; whatever else is told is left out.
+async fn next(events: &mut Events) -> Result<Value> {
     loop {
-        let end = bytes.windows(2).position(|pair| pair == b"\n\n")?;
-        let event: Vec<u8> = bytes.drain(..end + 2).collect();
-        let mut lines = event.split(|byte| *byte == b'\n');
-        let data = lines.find_map(|line| line.strip_prefix(b"data: "));
-        if let Some(message) = data.and_then(|data| serde_json::from_slice(data).ok()) {
-            return Some(message);
+        let event = events.next().await.map_err(|why| broken(&why))?;
+        if let Ok(message) = serde_json::from_str(&event.data) {
+            return Ok(message);
         }
     }
 }
@@ -227,26 +183,4 @@ fn own(object: &Value) -> Value {
         }
     }
     own
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn messages_are_taken_out_of_whatever_arrives() {
-        let stream = b": still here\n\nid: 1-0\nevent: enter\ndata: {\"n\":1}\n\n\
-                       event: x\n\ndata: {\"n\":2}\n\ndata: {";
-        let mut bytes = Vec::new();
-        let mut taken = Vec::new();
-        // However it is cut.
-        for byte in stream {
-            bytes.push(*byte);
-            taken.extend(take(&mut bytes));
-        }
-        assert_eq!(taken, [json!({"n": 1}), json!({"n": 2})]);
-        assert_eq!(bytes, b"data: {");
-    }
 }

@@ -1,4 +1,6 @@
-//! `pilvi mws config`: who may send and listen.
+//! `pilvi mws config`: who may send and listen, and what a gateway does beside.
+
+mod additions;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
@@ -7,6 +9,7 @@ use super::target::Gateway;
 use crate::failure::{Failure, Outcome, Result};
 use crate::service::{Instance, Kind};
 use crate::session::{Session, array, text};
+use additions::Additions;
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Config {
@@ -19,7 +22,7 @@ enum Verb {
     /// Show the configuration (this is what no verb does, too)
     Show,
     /// Change it; what is not named stays
-    Set(Set),
+    Set(Box<Set>),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -39,6 +42,8 @@ struct Set {
     /// Which of the users may send
     #[arg(long, value_name = "SUBJECTS", value_delimiter = ',')]
     write: Option<Vec<String>>,
+    #[command(flatten)]
+    additions: Additions,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -102,10 +107,11 @@ impl Set {
             let permissions = self.permissions(gateway).await?;
             body.insert("permissions".into(), permissions);
         }
+        self.additions.add_to(&mut body, gateway).await?;
         match body.is_empty() {
             true => Err(Failure::usage(
                 "nothing is to be changed",
-                "name --name, --access, --users-of, --read or --write",
+                "name one of the options that `pilvi mws config set --help` shows",
             )),
             false => Ok(body),
         }
@@ -154,6 +160,7 @@ fn print(session: &mut Session<'_, '_>, config: &Value) -> Result<()> {
         facts.push(("Listening", subjects(permissions, "read")));
         facts.push(("Sending", subjects(permissions, "write")));
     }
+    facts.extend(additions::facts(config));
     Ok(session.screen.facts(&facts)?)
 }
 

@@ -1,34 +1,40 @@
-//! `pilvi mws listen`: a WebSocket client.
+//! `pilvi mws listen`: a client of a gateway, over a WebSocket or an event stream.
 //!
 //! A gateway gives an address that opens one socket. When the connection ends, another address is asked for, until
 //! somebody closes the socket on purpose or presses Ctrl-C.
 
+mod event_stream;
+mod lines;
+mod web_socket;
+
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use clap::Args;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{Stream, StreamExt};
 use serde_json::json;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio::time::Instant;
 
 use super::target::Gateway;
-use crate::client::AnyStream;
 use crate::failure::{Code, Failure, Outcome, Result};
 use crate::screen::readable;
 use crate::service::{Patience, interrupted, pause_or_stop};
-use crate::session::{Session, text};
+use crate::session::{Session, array, text};
 use crate::url::Base;
+use lines::Lines;
+use web_socket::Outgoing;
 
-/// The server pings every 45 s; a connection that is silent for longer than two of them is dead.
-const SILENCE_MAX: Duration = Duration::from_secs(100);
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the server's part of a goodbye is waited for.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
-/// Messages are at most a mebibyte; some room for other servers.
-const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// A connection that lasts longer was not turned away.
+const STEADY: Duration = Duration::from_secs(10);
+/// What a server says when somebody closes a socket on purpose.
+const NORMAL: u16 = 1000;
+/// What it says to those whom the gateway's app does not let in, and to those who may no longer be there.
+const POLICY: u16 = 1008;
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Listen {
@@ -41,9 +47,36 @@ pub(super) struct Listen {
     /// End when the connection does, rather than connect anew
     #[arg(long)]
     once: bool,
+    /// Listen over an event stream (SSE), as where a network lets no WebSocket through
+    #[arg(long)]
+    sse: bool,
+    /// Send each line of standard input over the socket, to the gateway's app
+    #[arg(long, conflicts_with = "sse")]
+    send: bool,
 }
 
-type Socket = WebSocketStream<AnyStream>;
+/// An open socket.
+struct Connection {
+    heard: Pin<Box<dyn Stream<Item = Heard>>>,
+    /// None where nothing can be said.
+    outgoing: Option<Outgoing>,
+}
+
+/// What comes over a socket. The last is `Closed` or `Broken`.
+enum Heard {
+    Text {
+        text: String,
+        /// The message's id, where it was told.
+        id: Option<String>,
+    },
+    Binary {
+        bytes: Bytes,
+        id: Option<String>,
+    },
+    /// The server let go, with a code and its reason.
+    Closed(u16, String),
+    Broken(String),
+}
 
 /// Why a connection is over, where nothing failed.
 enum End {
@@ -65,6 +98,13 @@ impl Listen {
                 "leave out --anonymous or --tag",
             ));
         }
+        let mut lines = match self.send {
+            true => {
+                refuse_without_app(gateway).await?;
+                Lines::of(session)?
+            }
+            false => Lines::none(),
+        };
         let mut stop = Box::pin(interrupted());
         let mut left = self.count.unwrap_or(u64::MAX);
         let mut patience = Patience::new();
@@ -75,13 +115,19 @@ impl Listen {
                 stopped = &mut stop => return stopped.map(|()| 0),
             };
             let failure = match connected {
-                Ok((socket, id)) => {
+                Ok((connection, id)) => {
                     was_connected = true;
-                    patience = Patience::new();
+                    let (before, since) = (left, Instant::now());
                     session.screen.note(&listening(id.as_deref(), &self.tags))?;
-                    match hear(session, socket, &mut left, &mut stop).await? {
+                    match hear(session, connection, &mut lines, &mut left, &mut stop).await? {
                         End::Stopped => return Ok(0),
-                        End::Lost(why) => lost(why),
+                        End::Lost(why) => {
+                            // Who is turned away at once, again and again, comes back less and less often.
+                            if left < before || since.elapsed() > STEADY {
+                                patience = Patience::new();
+                            }
+                            lost(why)
+                        }
                     }
                 }
                 Err(failure) => failure,
@@ -98,14 +144,38 @@ impl Listen {
     }
 
     /// Asks for an address and opens it. The id is that of the socket, where the gateway tells it.
-    async fn connect(&self, gateway: &Gateway) -> Result<(Socket, Option<String>)> {
+    async fn connect(&self, gateway: &Gateway) -> Result<(Connection, Option<String>)> {
         let answer = match gateway.anonymous {
             true => gateway.get("websocket_uri").await?,
             false => gateway.post("sockets", &json!({"tags": self.tags})).await?,
         };
-        let socket = open(gateway, &text(&answer, "uri")).await?;
-        Ok((socket, answer["id"].as_str().map(str::to_owned)))
+        let address = Address::read(gateway, text(&answer, "uri"))?;
+        let connection = match self.sse {
+            true => event_stream::open(gateway, &address).await?,
+            false => web_socket::open(gateway, &address).await?,
+        };
+        Ok((connection, answer["id"].as_str().map(str::to_owned)))
     }
+}
+
+/// What clients say to a gateway without an app, nobody reads. Who may not look at the configuration cannot be told.
+async fn refuse_without_app(gateway: &Gateway) -> Result<()> {
+    if gateway.anonymous {
+        return Ok(());
+    }
+    let config = gateway.get("configuration").await?;
+    let mut events = array(&config["events"]["events"]).iter();
+    if events.any(|event| event == "message") {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::Refused,
+        format!(
+            "{} tells no app what clients send, so nobody would read it",
+            gateway.instance.id
+        ),
+        "name the app with `pilvi mws config set --events URL`, or leave out --send",
+    ))
 }
 
 fn listening(id: Option<&str>, tags: &[String]) -> String {
@@ -117,37 +187,40 @@ fn listening(id: Option<&str>, tags: &[String]) -> String {
     format!("Listening{id}{tags}. Ctrl-C ends it.")
 }
 
-async fn open(gateway: &Gateway, uri: &str) -> Result<Socket> {
-    let odd = |why: &str| {
-        Failure::failed(
-            format!(
-                "{} gave an address for a socket that is of no use: {why}",
-                gateway.base
-            ),
-            "tell the server's operator",
-        )
-    };
-    // The one is the other with another name for its scheme. What follows the host is a secret.
-    let web = match uri.split_once("://") {
-        Some(("ws", rest)) => format!("http://{rest}"),
-        Some(("wss", rest)) => format!("https://{rest}"),
-        _ => return Err(odd("it begins neither with ws:// nor with wss://")),
-    };
-    let web = web.split_once('?').map_or(&*web, |(web, _)| web);
-    let base = Base::parse(web).map_err(odd)?;
-    if gateway.base.secure && !base.secure {
-        return Err(odd("what is sent to it could be read on the way"));
+/// What opens one socket. Behind the host it is a secret.
+struct Address {
+    base: Base,
+    /// As the gateway gave it: `ws://…` or `wss://…`.
+    uri: String,
+    /// The path with its query.
+    target: String,
+}
+
+impl Address {
+    fn read(gateway: &Gateway, uri: String) -> Result<Self> {
+        let odd = |why: &str| {
+            Failure::failed(
+                format!(
+                    "{} gave an address for a socket that is of no use: {why}",
+                    gateway.base
+                ),
+                "tell the server's operator",
+            )
+        };
+        // The one is the other with another name for its scheme.
+        let (scheme, rest) = match uri.split_once("://") {
+            Some(("ws", rest)) => ("http", rest),
+            Some(("wss", rest)) => ("https", rest),
+            _ => return Err(odd("it begins neither with ws:// nor with wss://")),
+        };
+        let target = rest.find('/').map_or("/", |at| &rest[at..]).to_owned();
+        let web = rest.split_once('?').map_or(rest, |(web, _)| web);
+        let base = Base::parse(&format!("{scheme}://{web}")).map_err(odd)?;
+        if gateway.base.secure && !base.secure {
+            return Err(odd("what is sent to it could be read on the way"));
+        }
+        Ok(Self { base, uri, target })
     }
-    let stream = gateway.client.stream(&base).await?;
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX));
-    let handshake = tokio_tungstenite::client_async_with_config(uri, stream, Some(config));
-    let (socket, _) = tokio::time::timeout(HANDSHAKE_WITHIN, handshake)
-        .await
-        .map_err(|_| lost("the server did not open the socket in time".into()))?
-        .map_err(|error| lost(format!("the socket could not be opened: {error}")))?;
-    Ok(socket)
 }
 
 fn lost(why: String) -> Failure {
@@ -158,99 +231,132 @@ fn lost(why: String) -> Failure {
     )
 }
 
-/// Prints messages until the connection ends.
+/// Prints messages until the connection ends, and sends what is to be sent meanwhile: neither waits for the other.
 async fn hear(
     session: &mut Session<'_, '_>,
-    mut socket: Socket,
+    mut connection: Connection,
+    lines: &mut Lines,
     left: &mut u64,
     stop: &mut (impl Future<Output = Result<()>> + Unpin),
 ) -> Result<End> {
-    loop {
-        let next = tokio::select! {
-            next = tokio::time::timeout(SILENCE_MAX, socket.next()) => next,
-            stopped = &mut *stop => {
-                stopped?;
-                say_goodbye(socket).await;
-                return Ok(End::Stopped);
+    let end = {
+        let heard = &mut connection.heard;
+        let mut saying = pin!(web_socket::say(connection.outgoing.as_mut(), lines));
+        let mut is_saying = true;
+        loop {
+            let heard = tokio::select! {
+                heard = heard.next() => heard,
+                said = &mut saying, if is_saying => {
+                    said?;
+                    is_saying = false;
+                    continue;
+                }
+                stopped = &mut *stop => {
+                    stopped?;
+                    break None;
+                }
+            };
+            match heard {
+                Some(Heard::Text { text, id }) => print(session, &text, None, id)?,
+                Some(Heard::Binary { bytes, id }) => {
+                    print(session, &BASE64.encode(bytes), Some("base64"), id)?;
+                }
+                Some(Heard::Closed(code, reason)) => break Some(Ok((code, reason))),
+                Some(Heard::Broken(why)) => break Some(Err(why)),
+                None => break Some(Err("the connection ended".into())),
             }
-        };
-        let message = match next {
-            Err(_) => {
-                let why = format!("nothing came for {} s", SILENCE_MAX.as_secs());
-                return Ok(End::Lost(why));
+            *left -= 1;
+            if *left == 0 {
+                break None;
             }
-            Ok(None) => return Ok(End::Lost("the connection ended".into())),
-            Ok(Some(Err(error))) => return Ok(End::Lost(broken(&error))),
-            Ok(Some(Ok(message))) => message,
-        };
-        match message {
-            Message::Text(text) => print(session, &text)?,
-            // No published gateway sends any; what it is can at least be seen.
-            Message::Binary(bytes) => print(session, &String::from_utf8_lossy(&bytes))?,
-            Message::Close(frame) => {
-                // Reading on sends our part of the goodbye.
-                while let Ok(Some(Ok(_))) =
-                    tokio::time::timeout(GOODBYE_WITHIN, socket.next()).await
-                {}
-                return closed(frame);
-            }
-            // Pings are answered by reading on.
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
         }
-        *left -= 1;
-        if *left == 0 {
-            say_goodbye(socket).await;
-            return Ok(End::Stopped);
+    };
+    match end {
+        None => {
+            connection.say_goodbye().await;
+            Ok(End::Stopped)
         }
+        Some(Ok((code, reason))) => {
+            connection.hear_out().await;
+            closed(code, &reason)
+        }
+        Some(Err(why)) => Ok(End::Lost(why)),
     }
 }
 
-fn broken(error: &Error) -> String {
-    format!("the connection broke: {error}")
-}
-
-/// The server closes with 1000 what somebody wants closed; every other code says that it is worth coming back.
-fn closed(frame: Option<CloseFrame>) -> Result<End> {
-    match frame {
-        Some(frame) if frame.code == CloseCode::Normal => Err(Failure::new(
+/// The server closes with 1000 what somebody wants closed, and with 1008 who is not let in; every other code says that
+/// it is worth coming back.
+fn closed(code: u16, reason: &str) -> Result<End> {
+    match (code, reason) {
+        (NORMAL, _) => Err(Failure::new(
             Code::Refused,
             "somebody closed this socket",
             "call the command again if that was a mistake",
         )),
-        Some(frame) if frame.reason.is_empty() => {
-            let code = u16::from(frame.code);
-            Ok(End::Lost(format!("the server closed the socket ({code})")))
-        }
-        Some(frame) => Ok(End::Lost(format!(
-            "the server closed the socket: {}",
-            frame.reason
-        ))),
-        None => Ok(End::Lost("the server closed the socket".into())),
+        (POLICY, reason) => Err(Failure::new(
+            Code::Refused,
+            format!(
+                "the gateway does not let this socket in: {}",
+                if reason.is_empty() {
+                    "it gives no reason"
+                } else {
+                    reason
+                }
+            ),
+            "ask whoever looks after the gateway's app",
+        )),
+        (code, "") => Ok(End::Lost(format!("the server closed the socket ({code})"))),
+        (_, reason) => Ok(End::Lost(format!("the server closed the socket: {reason}"))),
     }
 }
 
-/// So that the gateway lets go of the socket at once. Whoever does not answer is not waited for.
-async fn say_goodbye(mut socket: Socket) {
-    let frame = CloseFrame {
-        code: CloseCode::Normal,
-        reason: "".into(),
-    };
-    let goodbye = async {
-        if socket.send(Message::Close(Some(frame))).await.is_ok() {
-            while let Some(Ok(_)) = socket.next().await {}
-        }
-    };
-    let _ = tokio::time::timeout(GOODBYE_WITHIN, goodbye).await;
+impl Connection {
+    /// So that the gateway lets go of the socket at once. Whoever does not answer is not waited for.
+    async fn say_goodbye(mut self) {
+        let goodbye = async {
+            // An event stream ends with its connection.
+            if let Some(outgoing) = &mut self.outgoing
+                && web_socket::say_goodbye(outgoing).await
+            {
+                self.hear_out().await;
+            }
+        };
+        let _ = tokio::time::timeout(GOODBYE_WITHIN, goodbye).await;
+    }
+
+    /// Reading on sends our part of the server's goodbye.
+    async fn hear_out(&mut self) {
+        let out =
+            async { while !matches!(self.heard.next().await, None | Some(Heard::Broken(_))) {} };
+        let _ = tokio::time::timeout(GOODBYE_WITHIN, out).await;
+    }
 }
 
 /// A message a line. Others chose the text, so what steers a terminal does not reach one.
-fn print(session: &mut Session<'_, '_>, text: &str) -> Result<()> {
+fn print(
+    session: &mut Session<'_, '_>,
+    data: &str,
+    encoding: Option<&str>,
+    id: Option<String>,
+) -> Result<()> {
     let line = if session.screen.wants_json() {
-        json!({"data": text}).to_string()
-    } else if session.screen.is_terminal() {
-        readable(text)
+        let mut line = json!({"data": data});
+        if let Some(encoding) = encoding {
+            line["encoding"] = encoding.into();
+        }
+        if let Some(id) = id {
+            line["id"] = id.into();
+        }
+        line.to_string()
     } else {
-        text.to_owned()
+        let text = match encoding {
+            Some(encoding) => format!("{encoding}:{data}"),
+            None => data.to_owned(),
+        };
+        match session.screen.is_terminal() {
+            true => readable(&text),
+            false => text,
+        }
     };
     Ok(session.screen.raw(&(line + "\n"))?)
 }

@@ -1,7 +1,11 @@
 //! `pilvi mws send`.
 
-use std::io::{BufRead, Read};
+use std::fs::File;
+use std::io::{self, BufRead, Read};
+use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -15,8 +19,15 @@ const MESSAGE_BYTES_MAX: u64 = 1 << 20;
 #[derive(Args, Clone, Debug)]
 pub(super) struct Send {
     /// The text; `-` sends each line of standard input as a message of its own
-    #[arg(allow_hyphen_values = true)]
-    message: String,
+    #[arg(
+        allow_hyphen_values = true,
+        required_unless_present = "binary",
+        conflicts_with = "binary"
+    )]
+    message: Option<String>,
+    /// Send the bytes of this file, or of standard input with `-`, as one binary message
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
     /// Only to sockets with this tag; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -31,10 +42,17 @@ impl Send {
         session: &mut Session<'_, '_>,
         gateway: &Gateway,
     ) -> Outcome {
-        if self.message == "-" {
-            return self.send_lines(session, gateway).await;
-        }
-        let answer = self.send(gateway, &self.message).await?;
+        let answer = match (&self.binary, self.message.as_deref()) {
+            (Some(file), _) => {
+                let bytes = read_whole(file, &mut session.place.input)?;
+                let body = json!({
+                    "data": BASE64.encode(bytes), "encoding": "base64", "receivers": self.receivers(),
+                });
+                gateway.post("messages", &body).await?
+            }
+            (None, Some("-")) => return self.send_lines(session, gateway).await,
+            (None, message) => self.send(gateway, message.unwrap_or_default()).await?,
+        };
         let line = format!("Sent to {}.", self.receivers_in_words());
         session.done(&answer, &line)
     }
@@ -96,8 +114,34 @@ impl Send {
     }
 }
 
+/// The bytes of a message.
+fn read_whole(file: &Path, input: &mut dyn BufRead) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = MESSAGE_BYTES_MAX + 1;
+    let read: io::Result<usize> = match file == Path::new("-") {
+        true => Read::take(input, most).read_to_end(&mut bytes),
+        false => File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes)),
+    };
+    let shown = file.display();
+    read.map_err(|error| {
+        Failure::usage(
+            format!("{shown} cannot be read: {error}"),
+            "name a file whose bytes are to be sent, or - for standard input",
+        )
+    })?;
+    if bytes.len() as u64 > MESSAGE_BYTES_MAX {
+        return Err(Failure::usage(
+            format!(
+                "{shown} holds more than {MESSAGE_BYTES_MAX} bytes, the most that a message has"
+            ),
+            "send it in pieces, or send where it can be fetched",
+        ));
+    }
+    Ok(bytes)
+}
+
 /// The next line without its end; none at the end.
-fn next_line(input: &mut dyn BufRead) -> Result<Option<String>> {
+pub(super) fn next_line(input: &mut dyn BufRead) -> Result<Option<String>> {
     let next = "give one message a line, in UTF-8";
     let mut line = Vec::new();
     let read = Read::take(input, MESSAGE_BYTES_MAX + 2).read_until(b'\n', &mut line);
@@ -136,6 +180,18 @@ mod tests {
             lines.push(line);
         }
         assert_eq!(lines, [" a ", "", " b\u{fffd}"]);
+    }
+
+    #[test]
+    fn a_message_of_bytes_has_a_bound() {
+        let mut input = &[0, 255][..];
+        assert_eq!(read_whole(Path::new("-"), &mut input).unwrap(), [0, 255]);
+        let mut endless = BufReader::new(std::io::repeat(b'x'));
+        let failure = read_whole(Path::new("-"), &mut endless).unwrap_err();
+        assert!(failure.what.contains("1048576 bytes"), "{}", failure.what);
+        let nowhere = Path::new("/nonexistent/file");
+        let failure = read_whole(nowhere, &mut endless).unwrap_err();
+        assert!(failure.what.contains("cannot be read"), "{}", failure.what);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! `pilvi mws sockets` and `close`.
+//! `pilvi mws sockets`, `retag` and `close`.
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::target::Gateway;
 use crate::failure::{Code, Failure, Outcome};
@@ -53,6 +53,45 @@ impl Sockets {
             session.screen.note(note)?;
         }
         Ok(0)
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Retag {
+    /// The socket's id, which `sockets` shows
+    #[arg(value_name = "ID")]
+    id: String,
+    /// A tag that it has from now on; may be repeated. Those that are not named go
+    #[arg(
+        long = "tag",
+        value_name = "TAG",
+        required_unless_present = "none",
+        conflicts_with = "none"
+    )]
+    tags: Vec<String>,
+    /// Leave it without any
+    #[arg(long)]
+    none: bool,
+}
+
+impl Retag {
+    pub(super) async fn carry_out(
+        &self,
+        session: &mut Session<'_, '_>,
+        gateway: &Gateway,
+    ) -> Outcome {
+        let resource = format!("sockets/{}", segment(&self.id));
+        let body = json!({"tags": self.tags});
+        let answer = gateway.put(&resource, &body).await.map_err(|failure| {
+            let next = "see `pilvi mws sockets` for those that are open";
+            failure.on(Code::NotFound, next)
+        })?;
+        let line = match self.tags.as_slice() {
+            [] => format!("{} has no tags now.", self.id),
+            [tag] => format!("{} has the tag {tag} now.", self.id),
+            tags => format!("{} has the tags {} now.", self.id, tags.join(", ")),
+        };
+        session.done(&answer, &line)
     }
 }
 

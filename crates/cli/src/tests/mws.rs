@@ -1,5 +1,6 @@
 //! Gateways, what is sent to them, and who listens.
 
+mod additions;
 mod peer;
 
 use serde_json::{Value, json};

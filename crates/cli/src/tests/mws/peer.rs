@@ -5,12 +5,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{Message, WebSocket, accept};
+use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, accept};
 
 /// Instead of a text: the server goes away.
 pub(super) const GOING_AWAY: &str = "\u{1}close 1001";
 /// Instead of a text: the socket is closed on purpose.
 pub(super) const NORMAL: &str = "\u{1}close 1000";
+/// Instead of a text: the gateway's app does not let the socket in.
+pub(super) const REFUSED: &str = "\u{1}close 1008";
+/// Instead of a text: waits for one and says it again.
+pub(super) const ECHO: &str = "\u{1}echo";
+/// Instead of a text: bytes.
+pub(super) const BYTES: &str = "\u{1}bytes";
 
 pub(super) struct Peer {
     address: SocketAddr,
@@ -70,6 +76,9 @@ fn converse(mut socket: WebSocket<TcpStream>, texts: &[String]) -> String {
         let told = match &**text {
             GOING_AWAY => socket.close(Some(frame(1001, "going away"))),
             NORMAL => socket.close(Some(frame(1000, ""))),
+            REFUSED => socket.close(Some(frame(1008, "members only"))),
+            ECHO => echo(&mut socket),
+            BYTES => socket.send(Message::binary(vec![0, 1, 255])),
             text => socket.send(Message::text(text)),
         };
         if told.is_err() {
@@ -86,6 +95,14 @@ fn converse(mut socket: WebSocket<TcpStream>, texts: &[String]) -> String {
             }
             Ok(_) => {}
             Err(error) => return error.to_string(),
+        }
+    }
+}
+
+fn echo(socket: &mut WebSocket<TcpStream>) -> Result<(), Error> {
+    loop {
+        if let Message::Text(text) = socket.read()? {
+            return socket.send(Message::text(format!("heard {text}")));
         }
     }
 }
