@@ -6,6 +6,7 @@
 mod admin;
 mod apps;
 mod files;
+mod gateway;
 mod house;
 mod limits;
 mod mail;
@@ -25,6 +26,7 @@ use crate::doctor::Doctor;
 pub(crate) use admin::AdminCommand;
 pub(crate) use apps::AppOptions;
 pub(crate) use files::{FileOptions, FilePlace};
+pub(crate) use gateway::{GatewayOptions, given};
 pub(crate) use house::{Config, ConfigVerb};
 pub(crate) use limits::LimitOptions;
 pub(crate) use mail::MailOptions;
@@ -74,6 +76,8 @@ pub(crate) enum Command {
     Serve(ServeOptions),
     /// Start a server with a sample account, data backend, WebSocket gateway and todo page
     Demo(ServeOptions),
+    /// Start one WebSocket gateway and nothing else, set up by the variables of the open-source server
+    Gateway(Box<GatewayOptions>),
     #[command(flatten)]
     Developer(pilvi_cli::Command),
     /// Add persons, make tokens and exchange keys on the server's machine, while no server uses its data
@@ -115,9 +119,11 @@ impl Command {
             }
             // A demo on a machine with a server must not open that server's data.
             Self::Demo(_) => UseOfSettings::IfNamed,
-            Self::Developer(_) | Self::Config(_) | Self::Doctor(_) | Self::Openapi { .. } => {
-                UseOfSettings::None
-            }
+            Self::Gateway(_)
+            | Self::Developer(_)
+            | Self::Config(_)
+            | Self::Doctor(_)
+            | Self::Openapi { .. } => UseOfSettings::None,
         }
     }
 }
@@ -127,6 +133,8 @@ impl Command {
 pub(crate) enum DescribedService {
     /// Enginio Data Storage
     Eds,
+    /// Managed WebSocket
+    Mws,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -155,9 +163,12 @@ pub(crate) struct ServeOptions {
         default_value = "127.0.0.1:2222"
     )]
     pub ssh: SocketAddr,
-    /// Answer `/healthz` and `/readyz` here, apart from everything else; best an address of loopback
+    /// Answer `/healthz`, `/readyz` and `/metrics` here, apart from everything else; best an address of loopback
     #[arg(long, value_name = "ADDR", env = "PILVI_HEALTH")]
     pub health: Option<SocketAddr>,
+    /// So many seconds behind the machine's clock, to look into a copy of an old data folder as it was then
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, hide = true)]
+    pub clock_behind: u32,
     /// Print one line of JSON once everything answers, and nothing else, to standard output
     #[arg(long)]
     pub json: bool,

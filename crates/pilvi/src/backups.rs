@@ -460,6 +460,12 @@ async fn open_all(data: &Path, keyring: &Keyring, key: &LocalKey) -> anyhow::Res
             )
         }));
     }
+    for gateway in keys::reseal_gateways(&store, keyring, policy).await? {
+        lost.push(format!(
+            "{gateway}: the secret of its events is {}; make a new one",
+            Secrets::Open.why_lost()
+        ));
+    }
     if matches!(key, LocalKey::New) {
         let changed = pilvi_platform::renew_derived_tokens(&store, keyring).await?;
         lost.push(format!(

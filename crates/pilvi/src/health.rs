@@ -1,18 +1,22 @@
-//! `/healthz` and `/readyz`, for whoever watches over the server: at an address of their own, so that neither a flood
-//! at the front door nor a certificate stands in between.
+//! `/healthz`, `/readyz` and `/metrics`, for whoever watches over the server: at an address of their own, so that
+//! neither a flood at the front door nor a certificate stands in between.
 //!
 //! `/healthz` says that the process lives. `/readyz` says that it can do its work: that it reads its database, and is
-//! not about to stop. Both are asked every few seconds by a program, so a request is one line, and a reply closes.
+//! not about to stop. `/metrics` is what the gateways count. All are asked every few seconds by a program, so a request
+//! is one line, and a reply closes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pilvi_base::TaskGroup;
+use pilvi_mws::Mws;
 use pilvi_platform::Platform;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+
+use crate::metrics;
 
 /// A probe that takes longer has given up.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -21,8 +25,15 @@ const HEAD_BYTES_MAX: u64 = 8 << 10;
 /// More than this many ask at a time only by mistake; the others wait in the listener's queue.
 const PROBES_MAX: usize = 16;
 
+/// What is asked about.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    pub(crate) platform: Platform,
+    pub(crate) mws: Mws,
+}
+
 /// Answers until the server stops.
-pub(crate) async fn serve(listener: TcpListener, platform: Platform, tasks: TaskGroup) {
+pub(crate) async fn serve(listener: TcpListener, watched: Watched, tasks: TaskGroup) {
     let places = Arc::new(Semaphore::new(PROBES_MAX));
     loop {
         let next = async {
@@ -38,38 +49,30 @@ pub(crate) async fn serve(listener: TcpListener, platform: Platform, tasks: Task
             tokio::time::sleep(AFTER_A_FAILURE).await;
             continue;
         };
-        let platform = platform.clone();
+        let watched = watched.clone();
         tasks.spawn("probe", async move {
-            let _ = timeout(ANSWER_WITHIN, answer(stream, &platform)).await;
+            let _ = timeout(ANSWER_WITHIN, answer(stream, &watched)).await;
             drop(place);
         });
     }
 }
 
 /// Reads a request and replies. Whoever goes away meanwhile is nobody's fault.
-async fn answer(mut stream: TcpStream, platform: &Platform) -> std::io::Result<()> {
+async fn answer(mut stream: TcpStream, watched: &Watched) -> std::io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut head = BufReader::new(reader.take(HEAD_BYTES_MAX)).lines();
     let Some(first) = head.next_line().await? else {
         return Ok(());
     };
     while head.next_line().await?.is_some_and(|line| !line.is_empty()) {}
-    let (status, state) = match target(&first) {
-        Some("/healthz") => ("200 OK", "alive"),
-        Some("/readyz") => match platform.operator_account().await {
-            Ok(_) => ("200 OK", "ready"),
-            Err(_) => ("503 Service Unavailable", "the database cannot be read"),
-        },
-        Some(_) => (
-            "404 Not Found",
-            "only /healthz and /readyz are answered here",
-        ),
-        None => (
-            "405 Method Not Allowed",
-            "only GET and HEAD are answered here",
-        ),
+    let (status, kind, body) = match target(&first) {
+        Some("/metrics") => ("200 OK", metrics::CONTENT_TYPE, metrics::of(&watched.mws)),
+        target => {
+            let (status, state) = state(target, &watched.platform).await;
+            let body = format!("{{\"status\":\"{state}\"}}\n");
+            (status, "application/json", body)
+        }
     };
-    let body = format!("{{\"status\":\"{state}\"}}\n");
     let length = body.len();
     let body = if first.starts_with("HEAD ") {
         ""
@@ -77,11 +80,30 @@ async fn answer(mut stream: TcpStream, platform: &Platform) -> std::io::Result<(
         &*body
     };
     let reply = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
          Cache-Control: no-store\r\nConnection: close\r\n\r\n{body}"
     );
     writer.write_all(reply.as_bytes()).await?;
     writer.shutdown().await
+}
+
+/// The answer to everything that is answered in a word.
+async fn state(target: Option<&str>, platform: &Platform) -> (&'static str, &'static str) {
+    match target {
+        Some("/healthz") => ("200 OK", "alive"),
+        Some("/readyz") => match platform.operator_account().await {
+            Ok(_) => ("200 OK", "ready"),
+            Err(_) => ("503 Service Unavailable", "the database cannot be read"),
+        },
+        Some(_) => (
+            "404 Not Found",
+            "only /healthz, /readyz and /metrics are answered here",
+        ),
+        None => (
+            "405 Method Not Allowed",
+            "only GET and HEAD are answered here",
+        ),
+    }
 }
 
 /// What is asked for, without its query. None: not by a verb that only asks.

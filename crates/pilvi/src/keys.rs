@@ -11,6 +11,7 @@ use pilvi_base::secret::{Exchange, remove_drafts};
 use pilvi_core::portable::Unopened;
 use pilvi_eds::portable::Resealing as EdsResealing;
 use pilvi_mar::portable::Resealing as MarResealing;
+use pilvi_model::{GatewayId, Provider};
 use pilvi_store::Store;
 
 pub(crate) fn key_file(data: &Path) -> PathBuf {
@@ -120,6 +121,33 @@ async fn finish(
         let unopened = unopened.with_context(|| format!("could not seal app {app} anew"))?;
         exchanged.unopened += unopened.len();
     }
+    exchanged.unopened += reseal_gateways(store, keyring, Unopened::Keep).await?.len();
     let finished = keyring.finish_rotation(&key_file(data))?;
     Ok((finished, exchanged))
+}
+
+/// Seals anew what gateways keep sealed. Returns those whose secret no key opens.
+pub(crate) async fn reseal_gateways(
+    store: &Store,
+    keyring: &Keyring,
+    unopened: Unopened,
+) -> anyhow::Result<Vec<GatewayId>> {
+    use pilvi_mws::portable::{EVENTS_SECRET, Resealed, reseal};
+
+    let mut lost = Vec::new();
+    for (id, mut config) in store
+        .list_configs_with(Provider::Mws, EVENTS_SECRET)
+        .await?
+    {
+        let gateway = id.parse()?;
+        let before = config.clone();
+        if reseal(keyring, gateway, &mut config, unopened) == Resealed::Unopened {
+            lost.push(gateway);
+        }
+        if config != before {
+            let stored = store.replace_config(&id, config).await;
+            stored.with_context(|| format!("could not seal gateway {id} anew"))?;
+        }
+    }
+    Ok(lost)
 }

@@ -1,4 +1,4 @@
-//! The one binary: `pilvi serve`, `pilvi demo`, `pilvi ca`, `pilvi openapi`.
+//! The one binary: `pilvi serve`, `pilvi demo`, `pilvi gateway`, `pilvi ca`, `pilvi openapi`.
 //!
 //! `main` parses and chooses; [`serve`] wires the parts; nothing else in the house knows all of them.
 #![expect(
@@ -15,9 +15,11 @@ mod config;
 mod demo;
 mod doctor;
 mod files;
+mod gateway;
 mod health;
 mod keys;
 mod listeners;
+mod metrics;
 mod notify;
 mod own_door;
 mod page;
@@ -154,6 +156,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             start_log(arguments)?;
             runtime()?.block_on(demo::run(options, arguments.data.as_deref()))
         }
+        Command::Gateway(options) => {
+            let (filter, unknown) = options.log_filter(&arguments.log);
+            pilvi_base::telemetry::start(filter).map_err(anyhow::Error::msg)?;
+            if let Some(level) = unknown {
+                tracing::warn!("LOG_LEVEL is `{level}`, which is no level; it is taken for none");
+            }
+            runtime()?.block_on(gateway::run(options))
+        }
         Command::Developer(_) | Command::Config(_) | Command::Doctor(_) => Ok(()),
         Command::Admin { command } => {
             start_log(arguments)?;
@@ -164,6 +174,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Openapi {
             service: DescribedService::Eds,
         } => print_document(&pilvi_eds::openapi::text()),
+        Command::Openapi {
+            service: DescribedService::Mws,
+        } => print_document(&pilvi_mws::openapi::text()),
     }
 }
 

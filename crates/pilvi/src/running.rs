@@ -79,23 +79,10 @@ impl Running {
 
     /// Waits for SIGINT or SIGTERM, then lets what runs come to its end. A second signal ends it at once.
     pub(crate) async fn until_stopped(mut self) -> anyhow::Result<()> {
-        self.signals.next().await;
-        crate::notify::stopping();
-        tracing::info!("stopping: no new connections; running requests come to their end");
-        let drained = tokio::select! {
-            drained = self.tasks.drain(DRAIN_PATIENCE) => drained,
-            () = self.signals.next() => bail!("stopped at once by a second signal"),
-        };
+        let drained = self.signals.drain(&self.tasks).await?;
         // Whatever an app still does ends here.
         self.sandboxes.stop().await;
-        if !drained {
-            bail!(
-                "stopped, but {} tasks did not end in time",
-                self.tasks.running()
-            );
-        }
-        tracing::info!("stopped");
-        Ok(())
+        drained.settle(&self.tasks)
     }
 }
 
@@ -129,11 +116,40 @@ impl Signals {
         })
     }
 
+    /// Waits for a signal, then lets what runs come to its end. A second signal ends it at once.
+    pub(crate) async fn drain(&mut self, tasks: &TaskGroup) -> anyhow::Result<Drained> {
+        self.next().await;
+        crate::notify::stopping();
+        tracing::info!("stopping: no new connections; running requests come to their end");
+        tokio::select! {
+            drained = tasks.drain(DRAIN_PATIENCE) => Ok(Drained(drained)),
+            () = self.next() => bail!("stopped at once by a second signal"),
+        }
+    }
+
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+/// Whether all that ran came to its end.
+#[must_use]
+pub(crate) struct Drained(bool);
+
+impl Drained {
+    /// The last line of the log.
+    ///
+    /// # Errors
+    /// When something did not come to its end.
+    pub(crate) fn settle(self, tasks: &TaskGroup) -> anyhow::Result<()> {
+        if !self.0 {
+            bail!("stopped, but {} tasks did not end in time", tasks.running());
+        }
+        tracing::info!("stopped");
+        Ok(())
     }
 }
 

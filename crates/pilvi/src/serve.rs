@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use pilvi_base::{Clock, TaskGroup};
@@ -81,6 +82,17 @@ pub(crate) struct Cloud {
     operator_account: Option<AccountId>,
 }
 
+fn clock_of(options: &ServeOptions) -> Clock {
+    let behind = Duration::from_secs(options.clock_behind.into());
+    if !behind.is_zero() {
+        tracing::warn!(
+            ?behind,
+            "the clock is set back; nothing that expires does so in time"
+        );
+    }
+    Clock::behind(behind)
+}
+
 impl Cloud {
     pub(crate) async fn build(
         data: &Path,
@@ -89,7 +101,7 @@ impl Cloud {
     ) -> anyhow::Result<Self> {
         make_private_folder(data)?;
         let shares = Shares::of(files::raise_limit());
-        let clock = Clock::system();
+        let clock = clock_of(options);
         let tasks = TaskGroup::new();
         let store_limits = pilvi_store::Limits {
             files_max: shares.databases,
@@ -147,7 +159,8 @@ impl Cloud {
         .with_fairness(fairness)
         .with_quotas(quotas.clone())
         .with_rates(rates.clone())
-        .with_audit(audit.clone());
+        .with_audit(audit.clone())
+        .with_keyring(keyring.clone());
         make_private_folder(&ca_folder(data))?;
         let ca = Arc::new(LocalCa::open_or_make(&ca_folder(data), &clock)?);
         let house = House {
@@ -269,6 +282,7 @@ impl Cloud {
         };
         let own_door = Arc::new(OwnDoor::new(Arc::clone(&door), addresses, edge));
         let egress = Egress::new(policy, own_door);
+        self.mws.tell_events(egress.clone());
         self.eds.deliverer(egress, self.tasks.clone()).start();
         self.eds
             .workshop(self.workspace, self.tasks.clone())
@@ -283,9 +297,14 @@ impl Cloud {
         self.platform.keep_measuring();
 
         if let Some(listener) = listeners.health {
-            let (platform, tasks) = (self.platform.clone(), self.tasks.clone());
-            self.tasks
-                .spawn("health", health::serve(listener, platform, tasks));
+            let watched = health::Watched {
+                platform: self.platform.clone(),
+                mws: self.mws.clone(),
+            };
+            self.tasks.spawn(
+                "health",
+                health::serve(listener, watched, self.tasks.clone()),
+            );
         }
         for (name, listener, tls) in [
             ("http", listeners.http, None),
