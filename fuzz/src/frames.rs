@@ -1,6 +1,8 @@
 //! WebSocket frames: the decoder neither panics nor grows, and what it reads does not depend on how the bytes are cut.
 //!
 //! What it reads is also held to a second reader, which sees all bytes at once and is written down as the RFC says it.
+//! Each input is read twice: by a decoder that knows of no compression, and by one that takes compressed messages as
+//! they are, for others to open.
 
 use pilvi_mws::frame::{Decoder, Event, Violation};
 
@@ -9,24 +11,37 @@ use crate::{Random, memory, pieces};
 /// Small, so that inputs reach it.
 const MESSAGE_MAX: u32 = 300;
 
+/// What cannot be compressed becomes a little larger.
+const COMPRESSED_MAX: u32 = MESSAGE_MAX + MESSAGE_MAX / 64 + 64;
+
 /// A decoder may hold one control frame, in a vector that grew to it, and one copy of it on its way out.
 const HELD_MAX: usize = 512;
 
 /// The promises about any client's bytes.
 pub fn check(input: &[u8]) {
-    let expected = read_by_the_book(input);
-    for pieces in pieces::cuts(input) {
-        let found = decode(&pieces);
-        assert_eq!(found, expected, "cut into {} pieces", pieces.len());
-        let peak = memory::peak_of(|| drop_events(&pieces));
-        assert!(peak <= HELD_MAX, "the decoder held {peak} bytes");
+    for compression in [false, true] {
+        let expected = read_by_the_book(input, compression);
+        for pieces in pieces::cuts(input) {
+            let found = decode(&pieces, compression);
+            assert_eq!(found, expected, "cut into {} pieces", pieces.len());
+            let peak = memory::peak_of(|| drop_events(&pieces, compression));
+            assert!(peak <= HELD_MAX, "the decoder held {peak} bytes");
+        }
+    }
+}
+
+fn decoder(compression: bool) -> Decoder {
+    let decoder = Decoder::new(MESSAGE_MAX);
+    match compression {
+        true => decoder.with_compression(),
+        false => decoder,
     }
 }
 
 type Outcome = (Vec<Event>, Option<u16>);
 
-fn decode(pieces: &[&[u8]]) -> Outcome {
-    let mut decoder = Decoder::new(MESSAGE_MAX);
+fn decode(pieces: &[&[u8]], compression: bool) -> Outcome {
+    let mut decoder = decoder(compression);
     let mut events = Vec::new();
     let mut violated = None;
     for &piece in pieces {
@@ -49,8 +64,8 @@ fn decode(pieces: &[&[u8]]) -> Outcome {
 }
 
 /// As a socket does it: what has been read is forgotten.
-fn drop_events(pieces: &[&[u8]]) {
-    let mut decoder = Decoder::new(MESSAGE_MAX);
+fn drop_events(pieces: &[&[u8]], compression: bool) {
+    let mut decoder = decoder(compression);
     for &piece in pieces {
         let mut rest = piece;
         while !matches!(decoder.next(&mut rest), Ok(None)) {}
@@ -59,11 +74,11 @@ fn drop_events(pieces: &[&[u8]]) {
 
 /// RFC 6455, §5 and §7.4, over bytes that are all there. What ends in the middle counts only as far as it breaks a
 /// rule already.
-fn read_by_the_book(mut input: &[u8]) -> Outcome {
+fn read_by_the_book(mut input: &[u8], compression: bool) -> Outcome {
     let mut events = Vec::new();
-    let mut message: Option<(bool, Vec<u8>)> = None;
+    let mut message = None;
     loop {
-        match read_frame(&mut input, &mut message) {
+        match read_frame(&mut input, &mut message, compression) {
             Ok(None) => return (events, None),
             Ok(Some(None)) => {}
             Ok(Some(Some(event))) => {
@@ -78,10 +93,18 @@ fn read_by_the_book(mut input: &[u8]) -> Outcome {
     }
 }
 
+/// A message that has begun.
+struct Message {
+    text: bool,
+    compressed: bool,
+    bytes: Vec<u8>,
+}
+
 /// `Ok(None)`: the input ends before the frame does. `Ok(Some(None))`: a frame that completes nothing.
 fn read_frame(
     input: &mut &[u8],
-    message: &mut Option<(bool, Vec<u8>)>,
+    message: &mut Option<Message>,
+    compression: bool,
 ) -> Result<Option<Option<Event>>, u16> {
     let &[first, second, ref rest @ ..] = *input else {
         return Ok(None);
@@ -89,7 +112,13 @@ fn read_frame(
     let (fin, opcode, short) = (first & 0x80 != 0, first & 0x0F, second & 0x7F);
     let control = opcode >= 8;
     let known = matches!(opcode, 0 | 1 | 2 | 8 | 9 | 10);
-    if first & 0x70 != 0 || second & 0x80 == 0 || !known || (control && (!fin || short > 125)) {
+    // Only the first frame of a message says that it is compressed (RFC 7692 §6.1).
+    let compressed = compression && first & 0x70 == 0x40 && matches!(opcode, 1 | 2);
+    if (first & 0x70 != 0 && !compressed)
+        || second & 0x80 == 0
+        || !known
+        || (control && (!fin || short > 125))
+    {
         return Err(1002);
     }
     let size = match short {
@@ -120,8 +149,16 @@ fn read_frame(
             (Some(_), 1 | 2) | (None, 0) => return Err(1002),
             _ => {}
         }
-        let so_far = message.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
-        if so_far.saturating_add(length) > u64::from(MESSAGE_MAX) {
+        let so_far = message.as_ref().map_or(0, |message| message.bytes.len());
+        let is_compressed = message
+            .as_ref()
+            .map_or(compressed, |message| message.compressed);
+        let most = if is_compressed {
+            COMPRESSED_MAX
+        } else {
+            MESSAGE_MAX
+        };
+        if (so_far as u64).saturating_add(length) > u64::from(most) {
             return Err(1009);
         }
     }
@@ -143,11 +180,18 @@ fn read_frame(
             Ok(None)
         };
     }
-    let (text, bytes) = message.get_or_insert((opcode == 1, Vec::new()));
-    bytes.extend(plain);
+    let message_so_far = message.get_or_insert_with(|| Message {
+        text: opcode == 1,
+        compressed,
+        bytes: Vec::new(),
+    });
+    message_so_far.bytes.extend(plain);
     let ends = complete && fin;
-    let fault = std::str::from_utf8(bytes).err();
-    if *text && fault.is_some_and(|fault| ends || fault.error_len().is_some()) {
+    let fault = std::str::from_utf8(&message_so_far.bytes).err();
+    if message_so_far.text
+        && !message_so_far.compressed
+        && fault.is_some_and(|fault| ends || fault.error_len().is_some())
+    {
         return Err(1007);
     }
     if !complete {

@@ -54,10 +54,10 @@ pub fn check(input: &[u8]) {
                 hyper_agrees(canonical, *framing);
                 stays_the_same(passed, canonical);
             }
-            Passed::Upgrade(target, _) => {
+            Passed::Upgrade(target, _) | Passed::EventStream(target, _) => {
                 target
                     .parse::<http::Uri>()
-                    .expect("the target of an upgrade is a URI");
+                    .expect("the target that a socket is opened with is a URI");
             }
         }
     }
@@ -70,6 +70,7 @@ pub fn check(input: &[u8]) {
 enum Passed {
     Request(Vec<u8>, Framing),
     Upgrade(String, HeaderMap),
+    EventStream(String, HeaderMap),
 }
 
 /// What a stream comes to.
@@ -97,6 +98,9 @@ impl Outcome {
             }
             Found::Head(Head::Upgrade(UpgradeHead { target, headers })) => {
                 outcome.passed.push(Passed::Upgrade(target, headers));
+            }
+            Found::Head(Head::EventStream(UpgradeHead { target, headers })) => {
+                outcome.passed.push(Passed::EventStream(target, headers));
             }
             Found::Head(Head::App) => unreachable!("there are no apps"),
             Found::Fault(fault, told) => outcome.refused = Some((fault, told.to_vec())),
@@ -144,7 +148,7 @@ fn step(
                 }
             };
             let next = match &head {
-                Head::Upgrade(_) | Head::App => Phase::Over,
+                Head::Upgrade(_) | Head::EventStream(_) | Head::App => Phase::Over,
                 Head::Request { framing, .. } => match *framing {
                     Framing::Length(0) => Phase::Head,
                     Framing::Length(length) => Phase::Length(length),

@@ -14,9 +14,11 @@ pub mod access;
 pub mod chunks;
 pub mod content_range;
 pub mod coverage;
+pub mod deflate;
 pub mod driver;
 pub mod files;
 pub mod frames;
+pub mod handshake;
 pub mod heads;
 mod hyper_side;
 mod memory;
@@ -50,7 +52,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 15] = [
     Target {
         name: "access",
         check: access::check,
@@ -70,9 +72,21 @@ pub const TARGETS: [Target; 13] = [
         short_runs: 200_000,
     },
     Target {
+        name: "deflate",
+        check: deflate::check,
+        make: deflate::make,
+        short_runs: 3_000,
+    },
+    Target {
         name: "frames",
         check: frames::check,
         make: frames::make,
+        short_runs: 30_000,
+    },
+    Target {
+        name: "handshake",
+        check: handshake::check,
+        make: handshake::make,
         short_runs: 30_000,
     },
     Target {

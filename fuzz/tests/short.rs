@@ -29,6 +29,16 @@ fn content_ranges_keep_their_promises() {
 }
 
 #[test]
+fn compressed_messages_keep_their_promises() {
+    run("deflate");
+}
+
+#[test]
+fn handshakes_keep_their_promises() {
+    run("handshake");
+}
+
+#[test]
 fn frames_keep_their_promises() {
     run("frames");
 }
