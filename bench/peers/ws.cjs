@@ -1,9 +1,15 @@
 // Node with the package `ws`, as its documentation shows a broadcast.
+// Arguments: the port, and for sockets under TLS another port, the certificate and its key.
+const fs = require("node:fs");
 const http = require("node:http");
+const https = require("node:https");
 const { WebSocket, WebSocketServer } = require("ws");
 
+const [port, securePort, certificate, key] = process.argv.slice(2);
+const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false });
 const tagged = new Set();
-const server = http.createServer((request, response) => {
+
+function answer(request, response) {
   if (request.method !== "POST") return response.end("a WebSocket server");
   const receivers = request.url.endsWith("/tag") ? tagged : sockets.clients;
   const chunks = [];
@@ -15,12 +21,22 @@ const server = http.createServer((request, response) => {
     }
     response.writeHead(204).end();
   });
-});
-const sockets = new WebSocketServer({ server, perMessageDeflate: false });
+}
+
+function upgrade(request, connection, head) {
+  sockets.handleUpgrade(request, connection, head, (socket) => sockets.emit("connection", socket, request));
+}
+
 sockets.on("connection", (socket, request) => {
   if (!request.url.endsWith("/tag")) return;
   tagged.add(socket);
   socket.on("close", () => tagged.delete(socket));
 });
 // What waits to be accepted should not be what limits.
-server.listen({ host: "127.0.0.1", port: Number(process.argv[2]), backlog: 4096 });
+const listen = (server, at) =>
+  server.on("upgrade", upgrade).listen({ host: "127.0.0.1", port: Number(at), backlog: 4096 });
+if (securePort) {
+  const tls = { cert: fs.readFileSync(certificate), key: fs.readFileSync(key) };
+  listen(https.createServer(tls, answer), securePort);
+}
+listen(http.createServer(answer), port);

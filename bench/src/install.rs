@@ -67,6 +67,20 @@ pub(crate) fn bun() -> Result<PathBuf> {
     runnable.next().context("npm has no Bun for this machine")
 }
 
+/// A small server around the crate `fastwebsockets`. It is no part of our workspace, so that what it needs is not what
+/// Pilvi needs.
+pub(crate) fn fastwebsockets() -> Result<PathBuf> {
+    let source = peer_source().join("fastwebsockets");
+    let target = folder().join("fastwebsockets");
+    let mut cargo = Command::new("cargo");
+    cargo
+        .current_dir(&source)
+        .args(["build", "--release", "--locked", "--quiet", "--target-dir"])
+        .arg(&target);
+    run(&mut cargo)?;
+    Ok(target.join("release/fastwebsockets-broadcast"))
+}
+
 pub(crate) fn pocketbase() -> Result<PathBuf> {
     let folder = folder().join("pocketbase");
     let program = folder.join("bin/pocketbase");

@@ -11,6 +11,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 pub(crate) struct Cores {
     pub(crate) server: usize,
     pub(crate) load: usize,
+    /// Both run on both, wherever the kernel puts them.
+    shared: bool,
 }
 
 impl Cores {
@@ -19,17 +21,52 @@ impl Cores {
         let allowed = sched_getaffinity(None).context("could not ask for the allowed cores")?;
         let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
         match (cores.next(), cores.next()) {
-            (Some(server), Some(load)) => Ok(Self { server, load }),
+            (Some(server), Some(load)) => Ok(Self {
+                server,
+                load,
+                shared: false,
+            }),
             _ => bail!("two cores are needed, one for the server and one for the load"),
+        }
+    }
+
+    /// The same two, of which everybody may use both.
+    pub(crate) fn shared(self) -> Self {
+        Self {
+            shared: true,
+            ..self
+        }
+    }
+
+    /// Moves this thread to where servers run, so that what it starts from now on runs there.
+    pub(crate) fn enter_server(self) -> Result<()> {
+        self.enter(self.server)
+    }
+
+    /// Moves this thread to where the load comes from.
+    pub(crate) fn enter_load(self) -> Result<()> {
+        self.enter(self.load)
+    }
+
+    fn enter(self, core: usize) -> Result<()> {
+        match self.shared {
+            true => pin_to(&[self.server, self.load]),
+            false => pin(core),
         }
     }
 }
 
 /// Keeps this thread, and every process that it starts from now on, on one core.
 pub(crate) fn pin(core: usize) -> Result<()> {
+    pin_to(&[core])
+}
+
+fn pin_to(cores: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
-    set.set(core);
-    sched_setaffinity(None, &set).with_context(|| format!("could not move to core {core}"))
+    for core in cores {
+        set.set(*core);
+    }
+    sched_setaffinity(None, &set).with_context(|| format!("could not move to {cores:?}"))
 }
 
 /// Takes as many file descriptors as the system allows, for us and for the servers that we start. Says how many.

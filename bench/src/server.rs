@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::http::client::Client;
 use crate::http::request::Request;
-use crate::machine::{self, Cores};
+use crate::machine::Cores;
 use crate::usage::Tree;
 
 const START_WITHIN: Duration = Duration::from_secs(60);
@@ -56,10 +56,10 @@ impl Server {
             .stderr(File::create(&errors)?)
             .process_group(0);
         // A process inherits the core of the thread that starts it.
-        machine::pin(cores.server)?;
+        cores.enter_server()?;
         let start = Instant::now();
         let child = command.spawn();
-        machine::pin(cores.load)?;
+        cores.enter_load()?;
         let child = child.with_context(|| format!("could not start {name}"))?;
         let mut server = Self {
             child,

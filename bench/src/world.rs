@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -15,7 +16,7 @@ pub(crate) struct World {
     pub(crate) cores: Cores,
     /// The program under test.
     pub(crate) pilvi: PathBuf,
-    folder: TempDir,
+    folder: Rc<TempDir>,
 }
 
 impl World {
@@ -30,8 +31,17 @@ impl World {
         Ok(Self {
             cores,
             pilvi,
-            folder,
+            folder: Rc::new(folder),
         })
+    }
+
+    /// The same place, in which server and load share both cores.
+    pub(crate) fn with_shared_cores(&self) -> Self {
+        Self {
+            cores: self.cores.shared(),
+            pilvi: self.pilvi.clone(),
+            folder: Rc::clone(&self.folder),
+        }
     }
 
     /// An empty folder of this name.

@@ -1,5 +1,6 @@
 //! The servers of `bench mws`: each pushes what is posted to it to its sockets.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -12,8 +13,9 @@ use crate::http::client::{Client, text};
 use crate::http::request::Request;
 use crate::install;
 use crate::machine;
-use crate::server::{Ready, Server};
+use crate::server::{Ready, Server, free_address};
 use crate::world::World;
+use crate::ws::tls::Certificate;
 
 /// The tag of the ten.
 const TAG: &str = "ten";
@@ -25,16 +27,18 @@ pub(crate) enum Kind {
     BareJoined,
     BareEach,
     Bun,
+    FastWebSockets,
     Ws,
     Nchan,
 }
 
 /// All of them, in the order of the columns.
-pub(crate) const KINDS: [Kind; 6] = [
+pub(crate) const KINDS: [Kind; 7] = [
     Kind::Pilvi,
     Kind::BareJoined,
     Kind::BareEach,
     Kind::Bun,
+    Kind::FastWebSockets,
     Kind::Nchan,
     Kind::Ws,
 ];
@@ -50,6 +54,14 @@ pub(crate) enum To {
 pub(crate) struct Gateway {
     dialect: Dialect,
     server: Server,
+    /// Where it takes sockets under TLS, if it does.
+    secure: Option<SocketAddr>,
+}
+
+/// Where a server of somebody else is to take sockets under TLS, and its certificate.
+struct Security {
+    address: SocketAddr,
+    certificate: Certificate,
 }
 
 enum Dialect {
@@ -66,6 +78,7 @@ impl Kind {
             Self::BareJoined => "bare, joined",
             Self::BareEach => "bare, each",
             Self::Bun => "bun",
+            Self::FastWebSockets => "fastwebsockets",
             Self::Ws => "ws",
             Self::Nchan => "nchan",
         }
@@ -76,33 +89,71 @@ impl Kind {
         match self {
             Self::Pilvi | Self::BareJoined | Self::BareEach => Ok(()),
             Self::Bun => install::bun().map(drop),
+            Self::FastWebSockets => install::fastwebsockets().map(drop),
             Self::Ws => install::node_packages().map(drop),
             Self::Nchan => install::nchan().map(drop),
         }
     }
 
-    pub(crate) fn start(self, world: &World) -> Result<Gateway> {
-        let plain = |server| Gateway {
-            dialect: Dialect::Plain,
-            server,
-        };
-        match self {
-            Self::Pilvi => pilvi(world).map(|(cloud, gateway)| Gateway {
+    /// Whether it can take sockets under TLS here.
+    pub(crate) fn speaks_tls(self) -> bool {
+        matches!(self, Self::Pilvi | Self::Bun | Self::Ws | Self::Nchan)
+    }
+
+    /// Starts it, with an address for sockets under TLS if it is to be `secure`.
+    pub(crate) fn start(self, world: &World, secure: bool) -> Result<Gateway> {
+        if self == Self::Pilvi {
+            let (cloud, gateway) = pilvi(world)?;
+            return Ok(Gateway {
                 dialect: Dialect::Pilvi { gateway },
+                secure: Some(cloud.secure),
                 server: cloud.server,
-            }),
-            Self::BareJoined => bare(world, "joined").map(plain),
-            Self::BareEach => bare(world, "each").map(plain),
-            Self::Bun => bun(world).map(plain),
-            Self::Ws => ws(world).map(plain),
-            Self::Nchan => nchan(world).map(plain),
+            });
         }
+        let security = match secure {
+            true => Some(Security::make(world)?),
+            false => None,
+        };
+        let server = match self {
+            Self::Pilvi | Self::BareJoined => bare(world, "joined"),
+            Self::BareEach => bare(world, "each"),
+            Self::Bun => bun(world, security.as_ref()),
+            Self::FastWebSockets => fastwebsockets(world),
+            Self::Ws => ws(world, security.as_ref()),
+            Self::Nchan => nchan(world, security.as_ref()),
+        };
+        Ok(Gateway {
+            dialect: Dialect::Plain,
+            server: server?,
+            secure: security.map(|security| security.address),
+        })
+    }
+}
+
+impl Security {
+    fn make(world: &World) -> Result<Self> {
+        Ok(Self {
+            address: free_address()?,
+            certificate: Certificate::make(&world.empty_folder("certificate")?)?,
+        })
+    }
+
+    /// As our scripts take it: port, certificate, key.
+    fn arguments(&self) -> [OsString; 3] {
+        let Certificate { certificate, key } = &self.certificate;
+        let port = self.address.port().to_string();
+        [port.into(), certificate.into(), key.into()]
     }
 }
 
 impl Gateway {
     pub(crate) fn server(&self) -> &Server {
         &self.server
+    }
+
+    pub(crate) fn secure(&self) -> Result<SocketAddr> {
+        self.secure
+            .context("this server takes no sockets under TLS")
     }
 
     /// What to ask for to open so many sockets, the first `tagged` of them with the tag.
@@ -196,39 +247,60 @@ fn bare(world: &World, writing: &str) -> Result<Server> {
     })
 }
 
-fn bun(world: &World) -> Result<Server> {
+fn bun(world: &World, security: Option<&Security>) -> Result<Server> {
     let (program, scripts) = (install::bun()?, install::node_packages()?);
     world.start("bun", &Ready::Answers("/"), |address| {
         let mut command = Command::new(program);
         command
             .arg(scripts.join("bun.js"))
-            .arg(address.port().to_string());
+            .arg(address.port().to_string())
+            .args(security.into_iter().flat_map(Security::arguments));
         command
     })
 }
 
-fn ws(world: &World) -> Result<Server> {
+fn fastwebsockets(world: &World) -> Result<Server> {
+    let program = install::fastwebsockets()?;
+    world.start("fastwebsockets", &Ready::Answers("/"), |address| {
+        let mut command = Command::new(program);
+        command.arg(address.to_string());
+        command
+    })
+}
+
+fn ws(world: &World, security: Option<&Security>) -> Result<Server> {
     let scripts = install::node_packages()?;
     world.start("ws", &Ready::Answers("/"), |address| {
         let mut command = Command::new("node");
         command
             .arg(scripts.join("ws.cjs"))
-            .arg(address.port().to_string());
+            .arg(address.port().to_string())
+            .args(security.into_iter().flat_map(Security::arguments));
         command
     })
 }
 
-fn nchan(world: &World) -> Result<Server> {
+fn nchan(world: &World, security: Option<&Security>) -> Result<Server> {
     let (program, module) = install::nchan()?;
     let folder = world.empty_folder("nginx")?;
     let template = fs::read_to_string(install::peer_source().join("nginx.conf"))?;
     let file = folder.join("nginx.conf");
     let files = machine::raise_file_limit()?.to_string();
+    let secure = security.map_or_else(String::new, |security| {
+        let Certificate { certificate, key } = &security.certificate;
+        format!(
+            "listen {} ssl backlog=4096; ssl_certificate {}; ssl_certificate_key {};",
+            security.address,
+            certificate.display(),
+            key.display()
+        )
+    });
     world.start("nchan", &Ready::Answers("/health"), |address| {
         let text = template
             .replace("NCHAN_MODULE", &module.display().to_string())
             .replace("FOLDER", &folder.display().to_string())
             .replace("FILES", &files)
+            .replace("SECURE", &secure)
             .replace("ADDRESS", &address.to_string());
         // If it cannot be written, nginx says so.
         let _ = fs::write(&file, text);

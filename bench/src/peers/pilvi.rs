@@ -15,6 +15,8 @@ use crate::world::World;
 /// A running `pilvi serve` with the operator's token.
 pub(crate) struct Pilvi {
     pub(crate) server: Server,
+    /// Where it speaks TLS.
+    pub(crate) secure: SocketAddr,
     account: String,
     token: String,
 }
@@ -44,6 +46,7 @@ impl Pilvi {
         Ok(Self {
             account: text(&line, "/accountId")?,
             token: text(&line, "/token")?,
+            secure: secure_address(&line)?,
             server,
         })
     }
@@ -93,6 +96,14 @@ impl Pilvi {
     fn authorized(&self, request: Request) -> Request {
         request.header("Authorization", &format!("Bearer {}", self.token))
     }
+}
+
+fn secure_address(line: &Value) -> Result<SocketAddr> {
+    let url = text(line, "/https")?;
+    let address = url
+        .strip_prefix("https://")
+        .and_then(|rest| rest.parse().ok());
+    address.with_context(|| format!("{url} is no address"))
 }
 
 /// `pilvi serve` on this folder.

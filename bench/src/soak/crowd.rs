@@ -12,15 +12,15 @@ use anyhow::{Context, Result, bail};
 use rustix::net::sockopt::set_socket_linger;
 use slab::Slab;
 
-use super::inbound::{Frame, Inbound};
-use super::ledger::{Channel, Ear, Tally, read};
+use super::inbound::{Frame, Inbound, Inflater, Way};
+use super::ledger::{Channel, Ear, Tally, message, read};
 use super::talk::{Reservation, Said};
 use crate::poll::Poll;
 use crate::samples::Latencies;
 use crate::ws::accept;
-use crate::ws::frames::pong;
-use crate::ws::stamp::Epoch;
-use crate::ws::swarm::{connect, head_end};
+use crate::ws::frames::{client_text, pong};
+use crate::ws::stamp::{Epoch, MESSAGE_BYTES};
+use crate::ws::swarm::{SWITCHED, connect, head_end};
 
 /// Handshakes under way at once.
 const OPENING_AT_ONCE: usize = 64;
@@ -60,6 +60,7 @@ pub(crate) struct Crowd {
     pub(crate) outcome: Outcome,
     ready: Vec<u64>,
     buffer: Vec<u8>,
+    inflater: Inflater,
     begun: u64,
 }
 
@@ -74,13 +75,23 @@ pub(crate) struct Outcome {
     /// Messages that nobody has said to this socket.
     pub(crate) foreign: u64,
     pub(crate) slow_readers: u64,
+    /// Messages that came compressed, and those that came as events.
+    pub(crate) deflated: u64,
+    pub(crate) events: u64,
+    /// What sockets said to the app, what came back, and what did not before they left.
+    pub(crate) asked: u64,
+    pub(crate) echoed: u64,
+    pub(crate) unanswered: u64,
     pub(crate) ages: Latencies,
 }
 
 struct Member {
     stream: TcpStream,
     role: Role,
+    way: Way,
     tag: usize,
+    /// What it has said to the app and not heard back yet.
+    asked: Option<u64>,
     stage: Stage,
 }
 
@@ -119,6 +130,7 @@ impl Crowd {
             outcome: Outcome::default(),
             ready: Vec::new(),
             buffer: vec![0; READ_BYTES],
+            inflater: Inflater::new(),
             begun: 0,
         })
     }
@@ -140,17 +152,24 @@ impl Crowd {
     pub(crate) fn open(&mut self, reservation: &Reservation, role: Role) -> Result<()> {
         let room = (role == Role::Stalls).then_some(STALLED_RECEIVE_BYTES);
         let source = u8::try_from(1 + self.begun % SOURCES)?;
+        let way = way(self.begun, role);
         self.begun += 1;
         let mut stream = connect(self.address, source, room).context("could not connect")?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        stream.write_all(&accept::request(&reservation.target))?;
+        stream.write_all(&match way {
+            Way::Plain => accept::request(&reservation.target),
+            Way::Deflated => accept::compressed_request(&reservation.target),
+            Way::EventStream => accept::event_stream_request(&reservation.target),
+        })?;
         let entry = self.members.vacant_entry();
         self.poll.add(&stream, entry.key() as u64)?;
         entry.insert(Member {
             stream,
             role,
+            way,
             tag: reservation.tag,
+            asked: None,
             stage: Stage::Opening(Vec::new()),
         });
         self.opening += 1;
@@ -162,17 +181,18 @@ impl Crowd {
         members.any(|(_, member)| member.role == Role::Stalls)
     }
 
-    /// Has the one leave that came first of those that come and go. Every other one says goodbye before.
+    /// Has the one leave that came first of those that come and go. Every other one says goodbye before, if it can.
     pub(crate) fn dismiss(&mut self) -> Result<()> {
         let Some(key) = self.visitors.pop_front() else {
             return Ok(());
         };
         self.outcome.left += 1;
-        if self.outcome.left.is_multiple_of(2) {
+        let member = &mut self.members[key];
+        self.outcome.unanswered += u64::from(member.asked.is_some());
+        if self.outcome.left.is_multiple_of(2) || member.way == Way::EventStream {
             self.forget(key);
             return Ok(());
         }
-        let member = &mut self.members[key];
         let stage = std::mem::replace(&mut member.stage, Stage::Opening(Vec::new()));
         if let Stage::Open(listener) = stage {
             member.stage = Stage::Leaving(listener);
@@ -216,7 +236,11 @@ impl Crowd {
         let mut rest = Vec::new();
         if let Stage::Opening(head) = &mut member.stage {
             head.extend_from_slice(bytes);
-            let Some(end) = head_end(head)? else {
+            let consent = match member.way {
+                Way::Plain | Way::Deflated => SWITCHED,
+                Way::EventStream => "HTTP/1.1 200 ",
+            };
+            let Some(end) = head_end(head, consent)? else {
                 if head.len() > HEAD_BYTES_MAX {
                     bail!("the answer to a handshake does not end");
                 }
@@ -229,7 +253,16 @@ impl Crowd {
             self.outcome.opened += 1;
             match member.role {
                 Role::Stays => {}
-                Role::Comes => self.visitors.push_back(key),
+                Role::Comes => {
+                    self.visitors.push_back(key);
+                    if member.way != Way::EventStream {
+                        self.outcome.asked += 1;
+                        let number = self.outcome.asked;
+                        let text = message(self.epoch, Channel::App, number, MESSAGE_BYTES);
+                        member.stream.write_all(&client_text(text.as_bytes()))?;
+                        member.asked = Some(number);
+                    }
+                }
                 Role::Stalls => {
                     self.poll.remove(&member.stream)?;
                     self.stalled = Some((key, Instant::now() + STALLED_FOR));
@@ -241,22 +274,48 @@ impl Crowd {
         };
         let timed = key.is_multiple_of(TIMED) && member.role == Role::Stays;
         let now = Instant::now();
-        let (outcome, epoch) = (&mut self.outcome, self.epoch);
+        let (outcome, inflater, epoch) = (&mut self.outcome, &mut self.inflater, self.epoch);
         let mut answer = None;
         let mut fate = Fate::Stays;
-        listener.inbound.feed(bytes, &mut |frame| match frame {
-            Frame::Text(text) => {
-                let Some((channel, number)) = read(text) else {
+        let Listener {
+            inbound,
+            everyone,
+            tag,
+        } = listener;
+        let asked = &mut member.asked;
+        let mut hear = |outcome: &mut Outcome, text: &[u8]| {
+            let Some((channel, number)) = read(text) else {
+                outcome.foreign += 1;
+                return;
+            };
+            let ear = match channel {
+                Channel::Everyone => &mut *everyone,
+                Channel::Tag => &mut *tag,
+                Channel::App if asked.take() == Some(number) => {
+                    outcome.echoed += 1;
+                    return;
+                }
+                Channel::App => {
                     outcome.foreign += 1;
                     return;
-                };
-                let ear = match channel {
-                    Channel::Everyone => &mut listener.everyone,
-                    Channel::Tag => &mut listener.tag,
-                };
-                outcome.tally += ear.hear(number);
-                if timed && let Some(age) = epoch.age(text, now) {
-                    outcome.ages.add(age);
+                }
+            };
+            outcome.tally += ear.hear(number);
+            if timed && let Some(age) = epoch.age(text, now) {
+                outcome.ages.add(age);
+            }
+        };
+        let is_stream = member.way == Way::EventStream;
+        inbound.feed(bytes, &mut |frame| match frame {
+            Frame::Text(text) => {
+                outcome.events += u64::from(is_stream);
+                hear(outcome, text);
+            }
+            Frame::Deflated(text) => {
+                outcome.deflated += 1;
+                match inflater.text(text) {
+                    Ok(text) => hear(outcome, text),
+                    Err(_) => outcome.foreign += 1,
                 }
             }
             Frame::Ping(payload) => answer = Some(pong(payload)),
@@ -299,7 +358,8 @@ impl Crowd {
         let due = self.members.iter().map(|(_, member)| match &member.stage {
             Stage::Open(listener) if member.role != Role::Stalls => {
                 let tag = self.said.tags[member.tag].load(Ordering::SeqCst);
-                listener.everyone.misses(everyone) + listener.tag.misses(tag)
+                let misses = listener.everyone.misses(everyone) + listener.tag.misses(tag);
+                misses + u64::from(member.asked.is_some())
             }
             _ => 0,
         });
@@ -329,9 +389,19 @@ impl Listener {
         };
         let next = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::SeqCst) + 1;
         Self {
-            inbound: Inbound::default(),
+            inbound: Inbound::of(member.way),
             everyone: Ear::from(next(&said.everyone)),
             tag: Ear::from(next(tag)),
         }
+    }
+}
+
+/// Of four sockets one hears compressed messages and one an event stream. Who does not read is a plain one, so that
+/// what waits for it is much.
+fn way(number: u64, role: Role) -> Way {
+    match (role, number % 4) {
+        (Role::Stalls, _) | (_, 0 | 1) => Way::Plain,
+        (_, 2) => Way::Deflated,
+        _ => Way::EventStream,
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Channel {
     Everyone,
     /// To those of one tag.
     Tag,
+    /// To the gateway's app, which sends it back.
+    App,
 }
 
 impl Channel {
@@ -30,6 +32,7 @@ impl Channel {
         match self {
             Self::Everyone => 'e',
             Self::Tag => 't',
+            Self::App => 'a',
         }
     }
 }
@@ -41,6 +44,7 @@ pub(crate) fn read(message: &[u8]) -> Option<(Channel, u64)> {
     let channel = match words.next()? {
         "e" => Channel::Everyone,
         "t" => Channel::Tag,
+        "a" => Channel::App,
         _ => return None,
     };
     Some((channel, words.next()?.parse().ok()?))
@@ -117,7 +121,7 @@ mod tests {
     #[test]
     fn a_message_says_its_channel_and_number_and_when_it_was_sent() {
         let epoch = Epoch::now();
-        for channel in [Channel::Everyone, Channel::Tag] {
+        for channel in [Channel::Everyone, Channel::Tag, Channel::App] {
             let text = message(epoch, channel, 17, 128);
             assert_eq!(text.len(), 128);
             assert_eq!(read(text.as_bytes()), Some((channel, 17)));

@@ -1,8 +1,10 @@
 //! `bench soak`: many sockets for a long time, most of which stay while others come and go, and numbered messages.
 //!
 //! It is a test, not a measurement: nothing may be lost, come twice or out of order, nobody may be dropped who reads,
-//! and the server's memory must not grow.
+//! and the server's memory must not grow. Half of the sockets hear plain frames, a quarter compressed ones, and a
+//! quarter an event stream; the gateway tells an app of every socket, and those that come and go say something to it.
 
+mod app;
 mod crowd;
 mod inbound;
 mod ledger;
@@ -14,12 +16,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde_json::json;
 
 use crate::http::client::Client;
 use crate::peers::gateways::pilvi;
 use crate::peers::pilvi::{Instance, Pilvi};
 use crate::world::World;
 use crate::ws::stamp::Epoch;
+use app::{App, Seen};
 use crowd::{Crowd, Outcome, Role};
 use talk::{Pace, Reservation, Said, Talk};
 
@@ -88,6 +92,7 @@ struct Soak<'a> {
     gateway: Arc<Instance>,
     crowd: Crowd,
     talk: Talk,
+    app: App,
     /// The server's memory since it was warm, in kilobytes.
     memory: Vec<i64>,
 }
@@ -95,6 +100,15 @@ struct Soak<'a> {
 /// Soaks a server, prints one line about it, and fails if anything was not as it should.
 pub(crate) fn run(world: &World, options: &SoakOptions) -> Result<()> {
     let (cloud, gateway) = pilvi(world)?;
+    let configure = gateway.of_gateway("PUT", "configuration");
+    let app = App::start()?;
+    let settings = json!({
+        "compression": true,
+        "events": {"url": format!("http://{}/", app.address)},
+    });
+    Client::connect(cloud.server.address)?
+        .ask(configure.json(&settings))
+        .context("the gateway cannot be set to compress and to tell events")?;
     let (address, gateway) = (cloud.server.address, Arc::new(gateway));
     let epoch = Epoch::now();
     let tags = options.sockets.div_ceil(PER_TAG);
@@ -111,6 +125,7 @@ pub(crate) fn run(world: &World, options: &SoakOptions) -> Result<()> {
         gateway,
         crowd,
         talk,
+        app,
         memory: Vec::new(),
     };
     soak.hold()?;
@@ -210,6 +225,7 @@ impl Soak<'_> {
             gateway,
             mut crowd,
             talk,
+            app,
             memory,
         } = self;
         let said = talk.end()?;
@@ -226,8 +242,12 @@ impl Soak<'_> {
         crowd.outcome.tally.lost += crowd.due();
         crowd.disperse();
         let listed = until_nobody_is_listed(&cloud, &gateway)?;
-        let faults = faults(&crowd.outcome, &memory, listed);
-        println!("{}", summary(options, &mut crowd.outcome, &said, &memory));
+        let seen = until_the_app_knows(&app);
+        let faults = faults(&crowd.outcome, &memory, listed, &seen);
+        println!(
+            "{}",
+            summary(options, &mut crowd.outcome, &said, &memory, &seen)
+        );
         match faults.is_empty() {
             true => Ok(()),
             false => bail!("the soak has failed: {}", faults.join("; ")),
@@ -250,11 +270,27 @@ fn until_nobody_is_listed(cloud: &Pilvi, gateway: &Instance) -> Result<usize> {
     }
 }
 
-fn faults(outcome: &Outcome, memory: &[i64], listed: usize) -> Vec<String> {
+/// Waits until the app has heard that every socket is gone, and says what it has heard.
+fn until_the_app_knows(app: &App) -> Seen {
+    let start = Instant::now();
+    loop {
+        let seen = app.seen();
+        if seen.open() == 0 || start.elapsed() > PATIENCE {
+            return seen;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn faults(outcome: &Outcome, memory: &[i64], listed: usize, app: &Seen) -> Vec<String> {
     let Outcome {
         tally,
         dropped,
         foreign,
+        deflated,
+        events,
+        unanswered,
+        echoed,
         ..
     } = outcome;
     let counts = [
@@ -267,11 +303,27 @@ fn faults(outcome: &Outcome, memory: &[i64], listed: usize) -> Vec<String> {
             "sockets are still listed after all have left",
         ),
         (u64::from(tally.heard == 0), "run heard nothing at all"),
+        (
+            u64::from(*deflated == 0),
+            "run heard nothing that was compressed",
+        ),
+        (u64::from(*events == 0), "run heard nothing as an event"),
+        (u64::from(*echoed == 0), "run heard nothing from the app"),
+        (*unanswered, "sockets heard nothing from the app"),
+        (
+            app.faults,
+            "events came twice, out of order or from nowhere",
+        ),
+        (
+            app.open() as u64,
+            "sockets are still open to the app after all have left",
+        ),
     ];
     let counts = counts.iter().filter(|(count, _)| *count > 0);
     let mut faults: Vec<String> = counts
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
+    faults.extend(app.told.iter().cloned());
     if let Some((early, late)) = growth(memory)
         && late > early + early / 20 + MEMORY_PLAY_KB
     {
@@ -288,12 +340,22 @@ fn growth(memory: &[i64]) -> Option<(i64, i64)> {
     Some((*early, *late))
 }
 
-fn summary(options: &SoakOptions, outcome: &mut Outcome, said: &Said, memory: &[i64]) -> String {
+fn summary(
+    options: &SoakOptions,
+    outcome: &mut Outcome,
+    said: &Said,
+    memory: &[i64],
+    app: &Seen,
+) -> String {
     let Outcome {
         tally,
         opened,
         left,
         slow_readers,
+        deflated,
+        events,
+        asked,
+        echoed,
         ages,
         ..
     } = outcome;
@@ -302,8 +364,9 @@ fn summary(options: &SoakOptions, outcome: &mut Outcome, said: &Said, memory: &[
     let mut age = |percent| ages.percentile_ms(percent).unwrap_or_default();
     format!(
         "soak: {} sockets for {} s; {opened} opened, {left} left; {} messages to all and {tags} to tags, {} heard, \
-         {} lost, {} twice or out of order; age p50 {:.1}, p99 {:.1}, longest {:.0} ms with one that does not read, of \
-         which {slow_readers} were dropped; memory {:.1} to {:.1} MB",
+         {deflated} of them compressed and {events} as events, {} lost, {} twice or out of order; age p50 {:.1}, \
+         p99 {:.1}, longest {:.0} ms with one that does not read, of which {slow_readers} were dropped; the app heard \
+         {} connects, {} messages and {} ends, and {echoed} of {asked} sockets their echo; memory {:.1} to {:.1} MB",
         options.sockets,
         options.seconds,
         said.everyone.load(Ordering::SeqCst),
@@ -313,6 +376,9 @@ fn summary(options: &SoakOptions, outcome: &mut Outcome, said: &Said, memory: &[
         age(50.0),
         age(99.0),
         age(100.0),
+        app.connects,
+        app.messages,
+        app.disconnects,
         early as f64 / 1024.0,
         late as f64 / 1024.0,
     )
@@ -333,12 +399,15 @@ mod tests {
     fn whatever_is_wrong_is_named() {
         let mut outcome = Outcome::default();
         outcome.tally.heard = 10;
-        assert!(faults(&outcome, &[100, 100], 0).is_empty());
+        (outcome.deflated, outcome.events, outcome.echoed) = (1, 1, 1);
+        let mut app = Seen::default();
+        assert!(faults(&outcome, &[100, 100], 0, &app).is_empty());
         let grown = [10_000, 10_000, 10_000, 10_000 + 500 + MEMORY_PLAY_KB + 1];
         outcome.tally.lost = 1;
         outcome.dropped = 2;
-        let faults = faults(&outcome, &grown, 3);
-        assert_eq!(faults.len(), 4, "{faults:?}");
+        app.faults = 1;
+        let faults = faults(&outcome, &grown, 3, &app);
+        assert_eq!(faults.len(), 5, "{faults:?}");
     }
 
     #[test]

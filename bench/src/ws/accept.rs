@@ -16,6 +16,20 @@ pub(crate) fn accept(key: &str) -> String {
     STANDARD.encode(hash)
 }
 
+/// A client's request for an event stream instead of a socket.
+pub(crate) fn event_stream_request(target: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n")
+        .into_bytes()
+}
+
+/// A client's request for a socket whose messages may be compressed.
+pub(crate) fn compressed_request(target: &str) -> Vec<u8> {
+    let mut request = request(target);
+    request.truncate(request.len() - 2);
+    request.extend_from_slice(b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n");
+    request
+}
+
 /// A client's request for a socket.
 pub(crate) fn request(target: &str) -> Vec<u8> {
     format!(

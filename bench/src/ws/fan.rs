@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use rustix::time::{ClockId, clock_gettime};
 
+use super::frames::write_text;
 use super::publishers::Publishers;
-use super::stamp::Epoch;
+use super::stamp::{Epoch, MESSAGE_BYTES};
 use super::swarm::{Opening, Swarm};
+use super::tls;
 use crate::poll::Poll;
 use crate::samples::Latencies;
 use crate::usage::Tree;
@@ -28,6 +31,8 @@ pub(crate) struct Fan {
     address: SocketAddr,
     server: Vec<Tree>,
     epoch: Epoch,
+    /// The size of every message.
+    message_bytes: usize,
     ready: Vec<u64>,
 }
 
@@ -40,7 +45,10 @@ pub(crate) struct Throughput {
     pub(crate) published: u64,
     pub(crate) delivered: u64,
     pub(crate) seconds: f64,
+    /// What the server used.
     pub(crate) cpu: Duration,
+    /// What this thread used.
+    pub(crate) load_cpu: Duration,
 }
 
 impl Fan {
@@ -53,12 +61,36 @@ impl Fan {
             address,
             server,
             epoch,
+            message_bytes: MESSAGE_BYTES,
             ready: Vec::new(),
         })
     }
 
     pub(crate) fn open(&mut self, targets: &[String]) -> Result<Opening> {
         self.swarm.open(&mut self.poll, self.address, targets)
+    }
+
+    /// The same under TLS, where `address` listens for it.
+    pub(crate) fn open_secure(
+        &mut self,
+        address: SocketAddr,
+        targets: &[String],
+    ) -> Result<Opening> {
+        self.swarm.secure = Some(tls::config()?);
+        self.swarm.open(&mut self.poll, address, targets)
+    }
+
+    /// From now on messages have this size.
+    pub(crate) fn say_bytes(&mut self, bytes: usize) {
+        self.message_bytes = bytes;
+    }
+
+    /// From now on sockets do not look at what they hear but only count it, and everything that they hear must be
+    /// messages of the present size.
+    pub(crate) fn only_count(&mut self) {
+        let mut frame = Vec::new();
+        write_text(&vec![b'.'; self.message_bytes], &mut frame);
+        self.swarm.frame_bytes = Some(frame.len());
     }
 
     /// Sends a message on every socket, and waits until each of them has heard something.
@@ -90,6 +122,7 @@ impl Fan {
         let receivers = receivers as u64;
         let delivered_before = self.swarm.delivered;
         let cpu_before = self.cpu()?;
+        let load_cpu_before = own_cpu();
         let start = Instant::now();
         let mut published = 0;
         while start.elapsed() < length {
@@ -110,6 +143,7 @@ impl Fan {
             delivered: self.swarm.delivered - delivered_before,
             seconds: start.elapsed().as_secs_f64(),
             cpu: self.cpu()? - cpu_before,
+            load_cpu: own_cpu().saturating_sub(load_cpu_before),
         };
         self.settle(delivered_before + published * receivers)?;
         Ok(throughput)
@@ -162,9 +196,9 @@ impl Fan {
 
     /// Sends a message, if a publisher is free.
     fn publish(&mut self, publish: Publish<'_>) -> Result<bool> {
-        let epoch = self.epoch;
+        let (epoch, bytes) = (self.epoch, self.message_bytes);
         match &mut self.publishers {
-            Some(publishers) => publishers.send(|| publish(&epoch.message())),
+            Some(publishers) => publishers.send(|| publish(&epoch.message_of(bytes))),
             None => Ok(false),
         }
     }
@@ -215,4 +249,11 @@ impl Fan {
         }
         Ok(())
     }
+}
+
+/// What this thread has used so far.
+fn own_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }

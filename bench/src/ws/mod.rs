@@ -3,6 +3,8 @@
 pub(crate) mod accept;
 pub(crate) mod fan;
 pub(crate) mod frames;
+pub(crate) mod line;
 pub(crate) mod publishers;
 pub(crate) mod stamp;
 pub(crate) mod swarm;
+pub(crate) mod tls;

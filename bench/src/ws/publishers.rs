@@ -1,5 +1,6 @@
 //! Those who publish: keep-alive HTTP connections, each with at most one request under way.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -11,8 +12,8 @@ use crate::poll::Poll;
 /// Connections that take turns.
 pub(crate) struct Publishers {
     connections: Vec<Connection>,
-    /// Places of those that wait for nothing.
-    idle: Vec<usize>,
+    /// Places of those that wait for nothing, the longest first: servers end connections that are never used.
+    idle: VecDeque<usize>,
     /// The key of the first in the poll.
     first_key: u64,
 }
@@ -58,7 +59,7 @@ impl Publishers {
 
     /// Sends a request if a connection is free for it.
     pub(crate) fn send(&mut self, request: impl FnOnce() -> Vec<u8>) -> Result<bool> {
-        let Some(place) = self.idle.pop() else {
+        let Some(place) = self.idle.pop_front() else {
             return Ok(false);
         };
         let request = request();
@@ -93,7 +94,7 @@ impl Publishers {
             );
         }
         connection.input.clear();
-        self.idle.push(place);
+        self.idle.push_back(place);
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
-//! Messages of 128 bytes that carry the moment at which they were sent.
+//! Messages that carry the moment at which they were sent.
 
 use std::time::{Duration, Instant};
 
-/// The size of every message, as in the published comparisons.
+/// The usual size of a message, as in the published comparisons.
 pub(crate) const MESSAGE_BYTES: usize = 128;
 /// Nanoseconds in decimal digits, so that the message is a text for everybody.
 const DIGITS: usize = 20;
@@ -18,10 +18,15 @@ impl Epoch {
         Self(Instant::now())
     }
 
-    /// A message sent now.
+    /// A message of the usual size, sent now.
     pub(crate) fn message(self) -> String {
+        self.message_of(MESSAGE_BYTES)
+    }
+
+    /// A message of so many bytes, sent now.
+    pub(crate) fn message_of(self, bytes: usize) -> String {
         let nanos = self.0.elapsed().as_nanos();
-        format!("{nanos:0DIGITS$}{:.<1$}", "", MESSAGE_BYTES - DIGITS)
+        format!("{nanos:0DIGITS$}{:.<1$}", "", bytes.saturating_sub(DIGITS))
     }
 
     /// How long ago the message was sent that an object has as its member `stamp`; `None` when it has none.
@@ -47,6 +52,7 @@ mod tests {
         let epoch = Epoch::now();
         let message = epoch.message();
         assert_eq!(message.len(), MESSAGE_BYTES);
+        assert_eq!(epoch.message_of(1024).len(), 1024);
         let later = Instant::now() + Duration::from_secs(3);
         let age = epoch.age(message.as_bytes(), later).unwrap();
         assert!(age >= Duration::from_secs(3) && age < Duration::from_secs(60));

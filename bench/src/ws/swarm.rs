@@ -1,14 +1,17 @@
 //! Many listening sockets in one thread: opened in a narrow file, then only counted.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
+use rustls::ClientConfig;
 
 use super::accept;
 use super::frames::{Found, Reader, client_text, pong};
+use super::line::Line;
 use super::stamp::Epoch;
 use crate::poll::Poll;
 use crate::samples::Latencies;
@@ -35,10 +38,16 @@ pub(crate) struct Swarm {
     pub(crate) latencies: Option<Latencies>,
     /// Messages are objects that carry a stamp; others do not count.
     pub(crate) hears_objects: bool,
+    /// Sockets that are opened from now on speak TLS.
+    pub(crate) secure: Option<Arc<ClientConfig>>,
+    /// Everything that comes is frames of this size: they are counted by their bytes, which stay in the kernel.
+    pub(crate) frame_bytes: Option<usize>,
+    /// Of frames that have not come whole, over all sockets.
+    begun_bytes: usize,
 }
 
 struct Socket {
-    stream: TcpStream,
+    line: Line,
     stage: Stage,
 }
 
@@ -64,6 +73,9 @@ impl Swarm {
             lost: 0,
             latencies: None,
             hears_objects: false,
+            secure: None,
+            frame_bytes: None,
+            begun_bytes: 0,
         }
     }
 
@@ -71,7 +83,7 @@ impl Swarm {
     pub(crate) fn say(&mut self, message: impl Fn(usize) -> String) -> Result<()> {
         for (place, socket) in self.sockets.iter_mut().enumerate() {
             let frame = client_text(message(place).as_bytes());
-            socket.stream.write_all(&frame)?;
+            socket.line.write_all(&frame)?;
         }
         Ok(())
     }
@@ -131,13 +143,14 @@ impl Swarm {
 
     fn begin(&mut self, poll: &Poll, address: SocketAddr, target: &str) -> Result<()> {
         let source = u8::try_from(1 + self.sockets.len() / SOCKETS_PER_SOURCE)?;
-        let mut stream = connect(address, source, None).context("could not connect")?;
+        let stream = connect(address, source, None).context("could not connect")?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        stream.write_all(&accept::request(target))?;
         poll.add(&stream, self.sockets.len() as u64)?;
+        let mut line = Line::new(stream, self.secure.as_ref())?;
+        line.write_all(&accept::request(target))?;
         self.sockets.push(Socket {
-            stream,
+            line,
             stage: Stage::Opening(Vec::new()),
         });
         Ok(())
@@ -148,7 +161,13 @@ impl Swarm {
         let Some(socket) = self.sockets.get_mut(place) else {
             bail!("there is no socket {place}");
         };
-        let count = match socket.stream.read(&mut self.buffer) {
+        if let Some(frame_bytes) = self.frame_bytes {
+            self.begun_bytes += socket.line.skip(&mut self.buffer)?;
+            self.delivered += (self.begun_bytes / frame_bytes) as u64;
+            self.begun_bytes %= frame_bytes;
+            return Ok(());
+        }
+        let count = match socket.line.read(&mut self.buffer) {
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             // A reset is an end like another.
@@ -162,7 +181,7 @@ impl Swarm {
         let mut bytes = bytes;
         if let Stage::Opening(head) = &mut socket.stage {
             head.extend_from_slice(bytes);
-            let Some(end) = head_end(head)? else {
+            let Some(end) = head_end(head, SWITCHED)? else {
                 return Ok(());
             };
             rest.extend_from_slice(&head[end..]);
@@ -186,7 +205,7 @@ impl Swarm {
         self.delivered += heard.delivered;
         if let Some(answer) = answer {
             // If there is no room the server gives the socket up, which is then counted as lost.
-            let _ = socket.stream.write(&answer);
+            let _ = socket.line.write_all(&answer);
         }
         if closed {
             self.lose(place);
@@ -200,7 +219,7 @@ impl Swarm {
             socket.stage = Stage::Lost;
             self.lost += 1;
             // Else a level-triggered poll reports the end again and again.
-            let _ = socket.stream.shutdown(std::net::Shutdown::Both);
+            socket.line.shut_down();
         }
     }
 }
@@ -210,7 +229,7 @@ impl Drop for Swarm {
     /// run.
     fn drop(&mut self) {
         for socket in &self.sockets {
-            let _ = net::sockopt::set_socket_linger(&socket.stream, Some(Duration::ZERO));
+            socket.line.reset_when_closed();
         }
     }
 }
@@ -277,15 +296,18 @@ impl Heard<'_> {
     }
 }
 
-/// Where the head of a consent ends; `None` while it has not. Anything else than consent is an error.
-pub(crate) fn head_end(head: &[u8]) -> Result<Option<usize>> {
+/// How the consent to a handshake begins.
+pub(crate) const SWITCHED: &str = "HTTP/1.1 101 ";
+
+/// Where the head of a consent ends, which begins as it should; `None` while it has not. Anything else is an error.
+pub(crate) fn head_end(head: &[u8], beginning: &str) -> Result<Option<usize>> {
     let Some(end) = memchr::memmem::find(head, b"\r\n\r\n") else {
         if head.len() > HEAD_BYTES_MAX {
             bail!("the answer to a handshake does not end");
         }
         return Ok(None);
     };
-    if !head.starts_with(b"HTTP/1.1 101 ") {
+    if !head.starts_with(beginning.as_bytes()) {
         let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
         bail!(
             "a handshake was answered with {}",
@@ -301,9 +323,10 @@ mod tests {
 
     #[test]
     fn only_consent_opens_a_socket() {
-        assert_eq!(head_end(b"HTTP/1.1 101 Switch").unwrap(), None);
-        assert_eq!(head_end(b"HTTP/1.1 101 S\r\n\r\n\x81").unwrap(), Some(18));
-        assert!(head_end(b"HTTP/1.1 503 Busy\r\n\r\n").is_err());
-        assert!(head_end(&[b'x'; HEAD_BYTES_MAX + 1]).is_err());
+        let end = |head: &[u8]| head_end(head, SWITCHED);
+        assert_eq!(end(b"HTTP/1.1 101 Switch").unwrap(), None);
+        assert_eq!(end(b"HTTP/1.1 101 S\r\n\r\n\x81").unwrap(), Some(18));
+        assert!(end(b"HTTP/1.1 503 Busy\r\n\r\n").is_err());
+        assert!(end(&[b'x'; HEAD_BYTES_MAX + 1]).is_err());
     }
 }
