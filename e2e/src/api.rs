@@ -134,6 +134,11 @@ impl Gateway {
         }
     }
 
+    /// Where it is.
+    pub fn server(&self) -> SocketAddr {
+        self.http
+    }
+
     /// The full path of a resource of this gateway.
     pub fn path(&self, resource: &str) -> String {
         format!("/v1/gateways/{}/{resource}", self.id)

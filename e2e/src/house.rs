@@ -7,7 +7,7 @@
 mod boxes;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -282,6 +282,15 @@ pub fn must_answer_as_before(server: &Server, house: &Value) {
             panic!("{} is answered otherwise: {difference}", answer["to"]);
         }
     }
+}
+
+/// How long ago a house was furnished: ids begin with the time.
+#[track_caller]
+pub fn age(house: &Value) -> Duration {
+    let id = text(house, "/people/anna");
+    let seconds = u64::from_str_radix(&id[..8], 16).expect("an id begins with its seconds");
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    then.elapsed().unwrap_or_default()
 }
 
 /// Where the webhook of a house delivers to. What waited in it is told as soon as a server has opened the folder, and

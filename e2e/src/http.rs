@@ -190,6 +190,13 @@ impl Connection {
         }
     }
 
+    /// Our own address.
+    #[track_caller]
+    pub fn local_address(&self) -> SocketAddr {
+        let address = self.stream.local_addr();
+        address.expect("a connected socket has an address")
+    }
+
     /// Sends bytes as they are.
     #[track_caller]
     pub fn write(&mut self, bytes: &[u8]) {

@@ -17,6 +17,7 @@ const RUN_WITHIN: Duration = Duration::from_secs(60);
 pub fn is_ready() -> bool {
     let clients = [
         "ajv",
+        "eventsource",
         "oidc-provider",
         "playwright-core",
         "qtc",

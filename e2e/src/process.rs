@@ -41,6 +41,11 @@ impl Process {
         Self::run(shell.arg(binary()).args(arguments))
     }
 
+    /// Starts a command of its own.
+    pub fn start_command(command: &mut Command) -> Self {
+        Self::run(command)
+    }
+
     fn run(command: &mut Command) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let log = folder.path().join("pilvi.log");

@@ -81,6 +81,35 @@ pub fn enginio_files(folder: &Path) -> Option<PathBuf> {
     built(&PROGRAM, "qt/enginio-files", folder)
 }
 
+/// One of the two Qts.
+#[derive(Clone, Copy, Debug)]
+pub enum Major {
+    Five,
+    Six,
+}
+
+/// Builds `qt/web-sockets` in the same way, with either Qt.
+///
+/// # Panics
+/// When the build fails, with all it said.
+#[track_caller]
+pub fn web_sockets(major: Major, folder: &Path) -> Option<PathBuf> {
+    static WITH_5: OnceLock<Option<PathBuf>> = OnceLock::new();
+    static WITH_6: OnceLock<Option<PathBuf>> = OnceLock::new();
+    if !has_both() {
+        return None;
+    }
+    let build = |qmake: Option<PathBuf>, name| {
+        let folder = folder.join(name);
+        Some(build(&qmake?, "qt/web-sockets", &folder))
+    };
+    let program = match major {
+        Major::Five => WITH_5.get_or_init(|| build(qmake(), "qt5")),
+        Major::Six => WITH_6.get_or_init(|| build(search_path::find("qmake6"), "qt6")),
+    };
+    program.clone()
+}
+
 #[track_caller]
 fn built(program: &OnceLock<Option<PathBuf>>, project: &str, folder: &Path) -> Option<PathBuf> {
     let program = program.get_or_init(|| Some(build(&qmake()?, project, folder)));

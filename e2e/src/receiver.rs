@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::wait;
 
@@ -38,6 +38,16 @@ impl Arrived {
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
+    }
+
+    /// What the published library of Standard Webhooks is to check, as `node/standard_webhooks.cjs` takes it.
+    pub fn signed(&self) -> Value {
+        let headers: serde_json::Map<String, Value> =
+            ["webhook-id", "webhook-timestamp", "webhook-signature"]
+                .into_iter()
+                .map(|name| (name.to_owned(), self.header(name).into()))
+                .collect();
+        json!({"body": self.text, "headers": headers})
     }
 
     /// The `eventName` that a webhook tells of.

@@ -1,5 +1,6 @@
 //! A WebSocket client over a plain socket, as strict as the strictest of the old ones.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -41,6 +42,19 @@ impl Socket {
         Self::open_saying(uri, &[])
     }
 
+    /// Opens a socket by way of a router, which finds by the host where it goes, and has a spelling of its own.
+    #[track_caller]
+    pub fn open_at(to: SocketAddr, host: &str, target: &str) -> Self {
+        let mut connection = Connection::open(to);
+        connection.write(upgrade(host, target).as_bytes());
+        let head = connection
+            .head()
+            .expect("the server closed the connection instead of answering the upgrade");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        assert!(head.contains(ACCEPT), "{head}");
+        Self { connection }
+    }
+
     /// Opens as [`Socket::open`] does, and sends `bytes` right behind the request, before it is answered.
     #[track_caller]
     pub fn open_saying(uri: &str, bytes: &[u8]) -> Self {
@@ -51,6 +65,23 @@ impl Socket {
             .expect("the server closed the connection instead of answering the upgrade");
         expect_accepted(&head);
         Self { connection }
+    }
+
+    /// Opens as [`Socket::open`] does, with more lines in the request's head; gives the head of the answer too.
+    #[track_caller]
+    pub fn open_asking(uri: &str, lines: &[&str]) -> (Self, String) {
+        let (mut connection, mut upgrade) = request(uri);
+        // Before the empty line at the end.
+        upgrade.truncate(upgrade.len() - 2);
+        for line in lines {
+            upgrade.extend(format!("{line}\r\n").bytes());
+        }
+        connection.write(&[&upgrade[..], b"\r\n"].concat());
+        let head = connection
+            .head()
+            .expect("the server closed the connection instead of answering the upgrade");
+        expect_accepted(&head);
+        (Self { connection }, head)
     }
 
     /// Opens as [`Socket::open`] does, unless the handshake is answered with something else.
@@ -94,6 +125,12 @@ impl Socket {
                 .unwrap_or_else(|error| panic!("the message is not JSON ({error}): {text}")),
             Heard::Closed(code) => panic!("the server closed the socket with {code}"),
         }
+    }
+
+    /// Our own address.
+    #[track_caller]
+    pub fn local_address(&self) -> SocketAddr {
+        self.connection.local_address()
     }
 
     /// Whether nothing at all comes for a while.
@@ -143,12 +180,19 @@ impl Socket {
     /// The next frame of whatever kind: its opcode and its payload. Nothing is answered.
     #[track_caller]
     pub fn frame(&mut self) -> (u8, Vec<u8>) {
-        let head = self.connection.exactly(2);
+        let (first, payload) = self.extended_frame();
         assert_eq!(
-            head[0] & 0xF0,
+            first & 0xF0,
             0x80,
-            "a server frame is whole and uses no extension: {head:02x?}"
+            "a server frame is whole and uses no extension: {first:#x}"
         );
+        (first & 0x0F, payload)
+    }
+
+    /// The same on a socket for which an extension was agreed upon: the whole first byte, and the payload as it came.
+    #[track_caller]
+    pub fn extended_frame(&mut self) -> (u8, Vec<u8>) {
+        let head = self.connection.exactly(2);
         assert_eq!(head[1] & 0x80, 0, "a server masks nothing: {head:02x?}");
         let length = match head[1] {
             126 => self.length(2),
@@ -157,7 +201,7 @@ impl Socket {
         };
         assert!(length <= FRAME_BYTES_MAX, "a frame of {length} bytes");
         let length = usize::try_from(length).expect("a frame below the limit fits into memory");
-        (head[0] & 0x0F, self.connection.exactly(length))
+        (head[0], self.connection.exactly(length))
     }
 
     #[track_caller]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use pilvi_e2e::api::{Gateway, text};
 use pilvi_e2e::child::{Client, Ended};
 use pilvi_e2e::cli::Cli;
+use pilvi_e2e::echo::Echo;
 use pilvi_e2e::http::Request;
 use pilvi_e2e::server::{Options, Server};
 use pilvi_e2e::socket::Heard;
@@ -273,6 +274,201 @@ fn the_users_of_a_backend_come_in_by_their_groups() {
     server.stop();
 }
 
+#[test]
+fn what_is_typed_reaches_the_app_and_its_replies_come_back() {
+    let server = Server::serve();
+    let cli = Cli::of(&server);
+    let gateway = create(&server, &cli, &["chat"]);
+    fails(&cli, &["mws", "listen", "--send"], 5);
+    fails(&cli, &["mws", "events", "test"], 5);
+
+    let app = Echo::start();
+    cli.run(&["mws", "config", "set", "--events", &app.url()]);
+    let config = cli.json(&["mws", "config"]);
+    let all = json!(["connect", "message", "disconnect"]);
+    assert_eq!(
+        config["events"],
+        json!({"url": app.url(), "events": all}),
+        "{config}"
+    );
+    let secret = cli.run(&["mws", "events", "secret"]);
+    assert!(
+        secret.lines.len() == 1 && secret.lines[0].starts_with("whsec_"),
+        "{}",
+        secret.report()
+    );
+    assert!(
+        !config.to_string().contains("whsec_")
+            && !cli.run(&["mws", "config"]).report().contains("whsec_"),
+        "a secret is shown once"
+    );
+    let instance = cli.json(&["instances", "show", &gateway.id]);
+    assert!(
+        !instance.to_string().contains("ecret"),
+        "not even sealed: {instance}"
+    );
+    let tested = cli.run(&["mws", "events", "test"]);
+    assert!(
+        tested.lines[0].starts_with("The app answered 200 in "),
+        "{}",
+        tested.report()
+    );
+
+    let mut typing = start(&cli, &gateway, &["listen", "--send", "--count", "2"]);
+    let id = text(&wait_for_sockets(&gateway, 1)[0], "/id");
+    typing.say("Grüße");
+    typing.expect_line("Grüße", WITHIN);
+    typing.say("  blanks stay ");
+    let ended = typing.ended(WITHIN);
+    assert!(ended.status.success(), "{}", ended.report());
+    assert_eq!(ended.lines, ["Grüße", "  blanks stay "]);
+    let end = app.disconnect(&id);
+    assert_eq!((&end["code"], &end["clean"]), (&json!(1000), &json!(true)));
+    assert_eq!(app.life(&id).messages, 2);
+    app.must_be_orderly();
+
+    cli.run(&["mws", "config", "set", "--no-events"]);
+    fails(&cli, &["mws", "listen", "--send"], 5);
+    server.stop();
+}
+
+#[test]
+fn an_app_that_is_away_is_told_of() {
+    let server = Server::serve();
+    let cli = Cli::of(&server);
+    create(&server, &cli, &["chat"]);
+    let nobody = format!("http://{}/", pilvi_e2e::receiver::nobody());
+    cli.run(&["mws", "config", "set", "--events", &nobody]);
+    fails(&cli, &["mws", "events", "test"], 1);
+    // Whoever is not let in now may come back later.
+    let ended = fails_after_opening(&cli, &["mws", "listen", "--once"], 6);
+    assert!(ended.errors.contains("try again"), "{}", ended.report());
+    server.stop();
+}
+
+#[test]
+fn an_event_stream_hears_what_a_socket_hears() {
+    let server = Server::serve();
+    let cli = Cli::of(&server);
+    let gateway = create(&server, &cli, &["live"]);
+    let words = ["listen", "--tag", "a", "--count", "2", "--json"];
+    let socket = start(&cli, &gateway, &words);
+    let stream = start(&cli, &gateway, &[&words[..], &["--sse"]].concat());
+    wait_for_sockets(&gateway, 2);
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("bytes");
+    std::fs::write(&file, [0, 13, 10, 255]).unwrap();
+
+    cli.run(&["mws", "send", "two\nlines: Grüße", "--tag", "a"]);
+    cli.run(&[
+        "mws",
+        "send",
+        "--binary",
+        file.to_str().unwrap(),
+        "--tag",
+        "a",
+    ]);
+    let heard = |client: Client| -> Vec<Value> {
+        let ended = client.ended(WITHIN);
+        assert!(ended.status.success(), "{}", ended.report());
+        let lines = ended.lines.iter();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let expected = [
+        json!({"data": "two\nlines: Grüße"}),
+        json!({"data": "AA0K/w==", "encoding": "base64"}),
+    ];
+    assert_eq!(heard(socket), expected);
+    let mut streamed = heard(stream);
+    let ids: Vec<String> = streamed
+        .iter_mut()
+        .map(|message| {
+            let id = message.as_object_mut().unwrap().remove("id");
+            id.unwrap().as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(streamed, expected);
+    assert!(ids[0] < ids[1], "ids grow: {ids:?}");
+
+    // It is closed as a socket is.
+    let stream = start(&cli, &gateway, &["listen", "--sse"]);
+    let id = text(&wait_for_sockets(&gateway, 1)[0], "/id");
+    cli.run(&["mws", "close", &id]);
+    let ended = stream.ended(WITHIN);
+    assert_eq!(ended.status.code(), Some(5), "{}", ended.report());
+    server.stop();
+}
+
+#[test]
+fn who_is_there_follows_the_tags_of_sockets() {
+    let server = Server::serve();
+    let cli = Cli::of(&server);
+    let gateway = create(&server, &cli, &["live"]);
+    cli.run(&["mws", "config", "set", "--presence", "room.*"]);
+    let listener = start(
+        &cli,
+        &gateway,
+        &["listen", "--tag", "room.1", "--tag", "other"],
+    );
+    let id = text(&wait_for_sockets(&gateway, 1)[0], "/id");
+    let there = |tag: &str| cli.json(&["mws", "presence", tag]);
+    let first = there("room.1");
+    assert_eq!(first["count"], 1, "{first}");
+    assert_eq!(first["results"][0]["socket"], id.as_str(), "{first}");
+
+    cli.run(&["mws", "retag", &id, "--tag", "room.2"]);
+    assert_eq!(
+        (&there("room.1")["count"], &there("room.2")["count"]),
+        (&json!(0), &json!(1))
+    );
+    assert_eq!(wait_for_sockets(&gateway, 1)[0]["tags"], json!(["room.2"]));
+    let all = cli.run(&["mws", "presence"]).lines;
+    assert_eq!(all, ["TAG     COUNT", "room.2  1"]);
+
+    listener.interrupt();
+    assert!(listener.ended(WITHIN).status.success());
+    wait::until("nobody to be there", WITHIN, || {
+        (there("room.2")["count"] == 0).then_some(())
+    });
+    fails(&cli, &["mws", "retag", &id, "--none"], 4);
+    server.stop();
+}
+
+#[test]
+fn what_was_missed_is_listed_and_newcomers_get_the_last_of_it() {
+    let server = Server::serve();
+    let cli = Cli::of(&server);
+    let gateway = create(&server, &cli, &["live"]);
+    let rule = "news.*,messages=3,replay=2";
+    cli.run(&["mws", "config", "set", "--history", rule]);
+    for message in ["one", "two", "three", "four"] {
+        cli.run(&["mws", "send", message, "--tag", "news.fi"]);
+    }
+    cli.run(&["mws", "send", "not kept"]);
+    let kept = cli.json(&["mws", "history", "news.fi"]);
+    let texts = |answer: &Value| -> Vec<String> {
+        shape::results(answer)
+            .iter()
+            .map(|message| text(message, "/data"))
+            .collect()
+    };
+    assert_eq!(texts(&kept), ["two", "three", "four"]);
+    let second = text(&kept, "/results/1/id");
+    let after = cli.json(&["mws", "history", "news.fi", "--after", &second]);
+    assert_eq!(texts(&after), ["four"]);
+    assert_eq!(after["complete"], true, "{after}");
+
+    let words = ["listen", "--tag", "news.fi", "--count", "3"];
+    let newcomer = start(&cli, &gateway, &words);
+    wait_for_sockets(&gateway, 1);
+    cli.run(&["mws", "send", "five", "--tag", "news.fi"]);
+    let ended = newcomer.ended(WITHIN);
+    assert_eq!(ended.lines, ["three", "four", "five"], "{}", ended.report());
+    server.stop();
+}
+
 /// A command that fails says two lines, and nothing on standard output.
 #[track_caller]
 fn fails(cli: &Cli, words: &[&str], code: i32) -> Ended {
@@ -291,5 +487,18 @@ fn fails(cli: &Cli, words: &[&str], code: i32) -> Ended {
         ended.report()
     );
     assert!(ended.lines.is_empty(), "pilvi {line}\n{}", ended.report());
+    ended
+}
+
+/// A command that fails after it said that it listens.
+#[track_caller]
+fn fails_after_opening(cli: &Cli, words: &[&str], code: i32) -> Ended {
+    let ended = cli.run_in(Path::new("/"), words);
+    assert_eq!(ended.status.code(), Some(code), "{}", ended.report());
+    assert!(
+        ended.errors.starts_with("Listening as "),
+        "{}",
+        ended.report()
+    );
     ended
 }

@@ -125,13 +125,17 @@ fn a_server_starts_with_its_file() {
         (
             "/v1/ping",
             404,
-            "only /healthz and /readyz are answered here",
+            "only /healthz, /readyz and /metrics are answered here",
         ),
     ] {
         let reply = Request::get(path).send(health).must_be(status);
         assert_eq!(reply["status"], said);
     }
     Request::post("/readyz").send(health).must_be(405);
+    let metrics = Request::get("/metrics").send(health);
+    assert_eq!(metrics.status, 200, "{metrics:?}");
+    let numbers = metrics.text();
+    assert!(numbers.contains("\npilvi_mws_sockets 0\n"), "{numbers}");
     server.stop();
 }
 

@@ -1,4 +1,4 @@
-//! The published description of EDS, by a client that knows nothing else: `node/openapi.cjs`.
+//! The published descriptions, by clients that know nothing else: `node/openapi.cjs` and `node/openapi_mws.cjs`.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,7 +8,8 @@ use pilvi_e2e::process::binary;
 use pilvi_e2e::server::{Options, Server};
 use serde_json::{Value, json};
 
-const COPY: &str = "../docs/openapi/eds.json";
+/// What is described, each in a file of this name.
+const SERVICES: [&str; 2] = ["eds", "mws"];
 
 #[test]
 fn every_call_takes_and_gives_what_is_described() {
@@ -37,15 +38,40 @@ fn every_call_takes_and_gives_what_is_described() {
     server.stop();
 }
 
+#[test]
+fn every_call_to_a_gateway_takes_and_gives_what_is_described() {
+    if !node::is_ready() {
+        return;
+    }
+    let server = Server::demo();
+    let gateway = server.cloud().create_gateway("described");
+    let result = node::run(
+        "openapi_mws.cjs",
+        &[
+            ("ADDRESS", &*format!("http://{}", server.http)),
+            ("GATEWAY_ID", &gateway.id),
+            ("TOKEN", &gateway.token),
+        ],
+    );
+    assert_eq!(
+        result["statuses"],
+        json!([200, 201, 401, 403, 404, 410, 413, 422])
+    );
+    server.stop();
+}
+
 /// The same as in the server's own tests, but of the program.
 #[test]
-fn the_program_prints_its_description() {
-    let output = Command::new(binary()).args(["openapi", "eds"]).output();
-    let output = output.unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let copy = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(COPY)).unwrap();
-    assert_eq!(printed, serde_json::from_slice::<Value>(&copy).unwrap());
+fn the_program_prints_its_descriptions() {
+    for service in SERVICES {
+        let output = Command::new(binary()).args(["openapi", service]).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let copy = format!("../docs/openapi/{service}.json");
+        let copy = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(copy)).unwrap();
+        assert_eq!(printed, serde_json::from_slice::<Value>(&copy).unwrap());
+    }
 }
 
 /// As `pilvi openapi eds | head` does.

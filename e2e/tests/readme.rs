@@ -8,7 +8,8 @@ use std::time::Duration;
 use pilvi_e2e::paste;
 use pilvi_e2e::process::{self, Process};
 use pilvi_e2e::server::{Options, Server};
-use pilvi_e2e::{api::text, skip};
+use pilvi_e2e::single::{self, Single};
+use pilvi_e2e::{api::text, receiver, skip};
 
 /// The ports that `demo` takes unless it is told otherwise; the README's lines name them.
 const DEFAULT_HTTP: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
@@ -125,6 +126,56 @@ fn the_page_about_data_and_sockets_works_as_written() {
         .map(|(name, value)| (*name, value.as_str()));
     paste::run(&with_programs(&blocks), &variables);
     server.stop();
+}
+
+/// The same for the page about gateways, whose app listens on a port of the reader's.
+#[test]
+fn the_page_about_sockets_works_as_written() {
+    if !has_curl() || !has_python() {
+        return;
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sockets.md");
+    let blocks = paste::marked_blocks(&std::fs::read_to_string(page).unwrap());
+    assert!(blocks.len() > 8, "the page marks its blocks");
+    let port = receiver::nobody().port().to_string();
+    let text = with_programs(&blocks);
+    let (address, app) = ("http://127.0.0.1:9000/", "app.py 9000 ");
+    assert!(text.contains(address) && text.contains(app));
+    // What is left running when a line fails would keep the shell's output open.
+    let text = format!("trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n{text}")
+        .replace(address, &address.replace("9000", &port))
+        .replace(app, &app.replace("9000", &port));
+    let server = Server::start(&Options::serve());
+    let variables = [
+        ("QTC_PLATFORM_URL", format!("http://{}/v1", server.http)),
+        ("PILVI_TOKEN", server.cloud().token.clone()),
+        ("pilvi", format!("http://{}", server.http)),
+        ("programs", programs()),
+    ];
+    let variables = variables
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    paste::run(&text, &variables);
+    server.stop();
+}
+
+/// The same for the page about the gateway that runs alone.
+#[test]
+fn the_page_about_a_single_gateway_works_as_written() {
+    if !has_curl() {
+        return;
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/single-gateway.md");
+    let blocks = paste::marked_blocks(&std::fs::read_to_string(page).unwrap());
+    assert!(!blocks.is_empty(), "the page marks its blocks");
+    let gateway = Single::start(&[]);
+    let address = format!("http://{}", gateway.http);
+    let printed = paste::run(
+        &blocks.join("\n"),
+        &[("gateway", &address), ("SECURITY_TOKEN", single::TOKEN)],
+    );
+    assert!(printed.contains(r#"{"name":"MWS"}"#), "{printed}");
+    gateway.stop();
 }
 
 /// The same for the page about searching.
@@ -340,6 +391,14 @@ fn has_curl() -> bool {
     let found = Command::new("curl").arg("--version").output().is_ok();
     if !found {
         skip::report("curl is not installed");
+    }
+    found
+}
+
+fn has_python() -> bool {
+    let found = Command::new("python3").arg("--version").output().is_ok();
+    if !found {
+        skip::report("python3 is not installed");
     }
     found
 }

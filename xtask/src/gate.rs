@@ -21,6 +21,10 @@ const FULL_FLOOD_MEGABYTES: &str = "100";
 /// Live queries that are followed at once in a full run.
 const FULL_LIVE_QUERIES: &str = "1000";
 
+/// Handshakes at once, and messages of each case of the tests of compression, in a full run.
+const FULL_HANDSHAKES: &str = "10000";
+const FULL_DEFLATE_MESSAGES: &str = "30";
+
 /// After how many seconds without a byte the router cuts a connection in a full run: as long as it really does.
 const FULL_IDLE_SECONDS: &str = "60";
 
@@ -81,6 +85,9 @@ fn release_end_to_end() -> Result<Tally> {
         .env("PILVI_IDLE_SECONDS", FULL_IDLE_SECONDS)
         .env("PILVI_REDEPLOYS", FULL_REDEPLOYS)
         .env("PILVI_LIVE_QUERIES", FULL_LIVE_QUERIES)
+        .env("PILVI_HANDSHAKES", FULL_HANDSHAKES)
+        .env("PILVI_DEFLATE_MESSAGES", FULL_DEFLATE_MESSAGES)
+        .env("PILVI_SILENT_PEER", "1")
         .env("PILVI_FLOOD_MEGABYTES", FULL_FLOOD_MEGABYTES);
     counted(&mut test)
 }

@@ -1,4 +1,5 @@
-//! What RFC 6455 demands of a server, frame by frame, over raw sockets.
+//! A gateway that only pushes, which every gateway is at first: it reads what clients say, holds it to every rule, and
+//! drops it.
 //!
 //! A table says what a client sends and what becomes of the connection. Each row is sent twice, in one piece and byte
 //! by byte, since nothing may depend on how TCP cuts a stream.
