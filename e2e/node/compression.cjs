@@ -19,7 +19,7 @@ const MESSAGES = [
   [UPDATE.repeat(4), UPDATE.length + 40],
   ['Grüße, 世界 🎈 '.repeat(2000), 3000],
   ['x'.repeat(MEBIBYTE), 8 << 10],
-  [UPDATE.repeat(8000), 16 << 10],
+  [UPDATE.repeat(8000), 64 << 10],
   // Larger than the window, and nothing in it twice.
   [randomBytes(48 << 10).toString('base64'), 64 << 10],
 ];
