@@ -145,6 +145,24 @@ fn a_large_message_is_compressed_in_time_or_not_at_all() {
 }
 
 #[test]
+fn a_large_message_is_compressed_before_it_is_handed_out_or_not_at_all() {
+    let text = payload(Kind::Text, chatter(100_000));
+    let late = Dressed::framed(text.frame());
+    assert_eq!(
+        late.in_format(Format::Deflated).as_ptr(),
+        late.plain().as_ptr()
+    );
+    let in_time = Dressed::framed(text.frame()).prepared(&[Format::Deflated]);
+    let frame = in_time.in_format(Format::Deflated);
+    assert_eq!(arrived(frame).open(BOUND), Ok(text));
+    assert!(frame.len() < 2_000);
+    assert_eq!(
+        in_time.in_format(Format::Narrow).as_ptr(),
+        in_time.plain().as_ptr()
+    );
+}
+
+#[test]
 fn the_examples_of_the_rfc_are_read() {
     for (what, bytes) in [
         ("§7.2.3.1", &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..]),

@@ -456,3 +456,30 @@ fn a_socket_can_be_given_other_tags_wherever_it_is_but_not_too_many() {
     let expected = ["to the first", "to the second"].map(|text| Some(Frame::text(text)));
     assert_eq!(texts, expected);
 }
+
+#[test]
+fn a_gateway_compresses_while_it_has_sockets_that_take_it() {
+    let stage = Stage::new(Limits::default());
+    let seat = || {
+        let berth = stage.hub.berth().unwrap();
+        berth
+            .seat(ours(), Share::boundless())
+            .expect("there is room")
+    };
+    let plain = seat();
+    let lane = stage.hub.lane(ours()).unwrap();
+    let spoken = || {
+        let mut formats = Format::ALL.to_vec();
+        formats.retain(|format| lane.speaks(*format));
+        formats
+    };
+    assert_eq!(spoken(), []);
+    let first = seat().in_format(Format::Deflated);
+    let second = seat().in_format(Format::Deflated);
+    let narrow = seat().in_format(Format::Narrow);
+    assert_eq!(spoken(), [Format::Deflated, Format::Narrow]);
+    drop((first, narrow, plain));
+    assert_eq!(spoken(), [Format::Deflated]);
+    drop(second.in_format(Format::EventStream));
+    assert_eq!(spoken(), []);
+}

@@ -49,7 +49,7 @@ impl Input {
         let [first, second, rest @ ..] = &*self.0 else {
             return None;
         };
-        assert_eq!(first & 0xF0, 0x80, "whole frames without reserved bits");
+        assert_eq!(first & 0xB0, 0x80, "whole frames, compressed at most");
         let extended = match second {
             126 => 2,
             127 => 8,
@@ -61,7 +61,7 @@ impl Input {
                 .iter()
                 .fold(0, |length, byte| length << 8 | usize::from(*byte)),
         };
-        let frame = Frame::new(*first & 0x0F, rest.get(extended..extended + length)?);
+        let frame = Frame::new(*first & 0x4F, rest.get(extended..extended + length)?);
         self.0.drain(..2 + extended + length);
         Some(frame)
     }

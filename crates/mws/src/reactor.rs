@@ -562,3 +562,7 @@ mod tests;
 #[cfg(test)]
 #[path = "reactor/stream_tests.rs"]
 mod stream_tests;
+
+#[cfg(test)]
+#[path = "reactor/format_tests.rs"]
+mod format_tests;

@@ -267,6 +267,7 @@ fn index(number: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame;
 
     fn batch(messages: &[(&'static str, &[u32])]) -> Batch {
         let mut batch = Batch::new();
@@ -320,6 +321,36 @@ mod tests {
             matches!(batch.joined(given, Format::Plain), Piece::Shared(_)),
             "one message needs no copy"
         );
+    }
+
+    #[test]
+    fn equal_runs_are_joined_once_for_each_format() {
+        let mut batch = Batch::new();
+        let texts = ["x".repeat(500), "y".repeat(500)];
+        let messages = texts.map(|text| Arc::new(Dressed::framed(frame::text(&text))));
+        for message in &messages {
+            batch.begin(Arc::clone(message));
+            (0..4).for_each(|socket| batch.give(socket));
+        }
+        let formats = [
+            Format::Plain,
+            Format::Deflated,
+            Format::Plain,
+            Format::Deflated,
+        ];
+        let pieces = [0, 1, 2, 3].map(|socket| {
+            let given = batch.take(socket);
+            batch.joined(given, formats[socket as usize]).to_bytes()
+        });
+        for (piece, format) in pieces.iter().zip(formats) {
+            let expected = messages.each_ref().map(|message| message.in_format(format));
+            assert_eq!(piece, &[&expected[0][..], expected[1]].concat());
+        }
+        assert_eq!(pieces[0].as_ptr(), pieces[2].as_ptr());
+        assert_eq!(pieces[1].as_ptr(), pieces[3].as_ptr());
+        assert!(pieces[1].len() < 100 && pieces[0].len() > 1_000);
+        batch.clear();
+        assert!(batch.others.is_empty());
     }
 
     #[test]
