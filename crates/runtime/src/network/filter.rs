@@ -1,5 +1,5 @@
-//! The firewall of all sandboxes of one daemon: one table, written once at the start, that knows them by the names of
-//! their devices. A sandbox that comes or goes changes nothing in it.
+//! The firewall of all sandboxes of one daemon: one table, written once for the first of them, that knows them by the
+//! names of their devices. A sandbox that comes or goes later changes nothing in it.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -210,8 +210,17 @@ pub(super) fn is_there(table: &str) -> bool {
 
 /// Has `nft` carry out a text. What it says when it does not is the error.
 pub(super) fn apply(text: &str) -> io::Result<()> {
+    feed(&["-f", "-"], text)
+}
+
+/// Has `nft` and the kernel look at a text as if it were to be carried out.
+pub(super) fn check(text: &str) -> io::Result<()> {
+    feed(&["--check", "-f", "-"], text)
+}
+
+fn feed(arguments: &[&str], text: &str) -> io::Result<()> {
     let mut nft = host::command("nft")
-        .args(["-f", "-"])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -100,6 +100,12 @@ pub(super) fn switch(device: &str, on: bool) -> io::Result<()> {
     fs::write(switch_of(device), if on { "1" } else { "0" })
 }
 
+/// Whether the switch can be set; nothing is changed.
+pub(super) fn may_switch(device: &str) -> io::Result<()> {
+    let mut switch = fs::OpenOptions::new();
+    switch.write(true).open(switch_of(device)).map(|_| ())
+}
+
 fn read(device: &str) -> Option<bool> {
     let text = fs::read_to_string(switch_of(device)).ok()?;
     Some(text.trim() == "1")

@@ -1,4 +1,7 @@
 //! Egress as root: a pair of devices for every sandbox, addresses out of our range, and the host as its router.
+//!
+//! The firewall comes with the first sandbox. From then on the kernel follows every connection of the host, also those
+//! that have nothing to do with apps, which costs each packet about a fifth more; a server without apps does not pay it.
 
 use std::fs::File;
 use std::io;
@@ -31,11 +34,20 @@ pub(super) struct Routed {
     range: Net,
     devices: String,
     table: String,
+    allowed: Vec<Net>,
+    resolvers: Vec<Ipv4Addr>,
+    /// There from the first sandbox until [`Routed::close`].
+    gate: Mutex<Option<Gate>>,
+    problems: Vec<String>,
+}
+
+/// The way out of the host: the firewall, and devices to the world that forward.
+#[derive(Debug)]
+struct Gate {
+    /// Holds the firewall; none where it is an ordinary table.
+    keeper: Option<Keeper>,
     /// Devices whose forwarding was off and is on by us.
     switched: Vec<String>,
-    /// Holds the firewall until [`Routed::close`]; none where it is an ordinary table.
-    keeper: Mutex<Option<Keeper>>,
-    problems: Vec<String>,
 }
 
 /// What connections need until their end, each behind a lock of its own that is held for one exchange with the kernel.
@@ -73,15 +85,11 @@ impl Routed {
             ));
         }
         let range = (network_of(address, length), length);
-        let allowed = v4_only(&settings.allowed);
-        let near = allowed.iter().map(|net| net.0);
-        let uplinks = forwarding::uplinks(near.chain(resolvers.servers.iter().copied()));
         // Daemons of other data folders begin elsewhere in the same range.
         let start = usize::try_from(fnv(prefix.as_bytes()) % 251).unwrap_or_default() * 128;
         let open =
             || Line::open().map_err(|error| format!("the kernel offers no netlink ({error})"));
         let (line, removals) = (open()?, open()?);
-        let (guarded, switched, mut problems) = prepare(&uplinks);
         let mut routed = Self {
             shared: Arc::new(Shared {
                 line: Mutex::new(line),
@@ -91,41 +99,30 @@ impl Routed {
             range,
             devices: device_prefix(prefix),
             table: table_name(prefix),
-            switched,
-            keeper: Mutex::default(),
+            allowed: v4_only(&settings.allowed),
+            resolvers: resolvers.servers.clone(),
+            gate: Mutex::default(),
             problems: Vec::new(),
         };
-        let filter = Filter {
-            table: &routed.table,
-            devices: &routed.devices,
-            range,
-            resolvers: &resolvers.servers,
-            allowed: &allowed,
-            near: &forwarding::attached(),
-            guarded: &guarded,
-        };
-        let text = filter.text();
-        routed.keeper = Mutex::new(filter::keep(&text, &routed.table));
-        let is_kept = locked(&routed.keeper).is_some();
-        if !is_kept && let Err(error) = filter::apply(&text) {
-            routed.switch_back();
+        let uplinks = routed.uplinks();
+        if let Err(error) = filter::check(&routed.firewall(&uplinks)) {
             return Err(match error.kind() {
                 io::ErrorKind::NotFound => "nft is missing: install the package nftables".into(),
                 _ => format!("the firewall could not be set up ({error})"),
             });
         }
+        routed.problems = problems_of(&uplinks);
         if settings
             .allowed
             .iter()
             .any(|(address, _)| matches!(address, IpAddr::V6(_)))
         {
-            problems.push(
+            routed.problems.push(
                 "exceptions for IPv6 addresses have no effect, because sandboxes have no IPv6"
                     .into(),
             );
         }
-        problems.extend(others_that_drop(&routed.table));
-        routed.problems = problems;
+        routed.problems.extend(others_that_drop(&routed.table));
         Ok(routed)
     }
 
@@ -136,6 +133,7 @@ impl Routed {
     /// Connects the network namespace of a process. Blocks.
     pub(super) fn connect(&self, name: &str, pid: u32) -> io::Result<Connection> {
         let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
+        self.open_gate()?;
         let slot = self.free_slot().ok_or_else(|| {
             io::Error::other(
                 "every address of the range for sandboxes is taken: give a wider range",
@@ -186,23 +184,66 @@ impl Routed {
         free
     }
 
+    /// Raises the firewall and lets packets pass, unless that has been done.
+    fn open_gate(&self) -> io::Result<()> {
+        let mut gate = locked(&self.gate);
+        if gate.is_some() {
+            return Ok(());
+        }
+        let uplinks = self.uplinks();
+        let text = self.firewall(&uplinks);
+        let keeper = filter::keep(&text, &self.table);
+        if keeper.is_none() {
+            filter::apply(&text)?;
+        }
+        // Not before there is a firewall that holds back what is not an app's.
+        let switched = match forwarding::is_router() {
+            true => Vec::new(),
+            false => switch_on(&uplinks),
+        };
+        *gate = Some(Gate { keeper, switched });
+        Ok(())
+    }
+
+    /// The devices to the world and to what apps may reach besides.
+    fn uplinks(&self) -> Vec<String> {
+        let near = self.allowed.iter().map(|net| net.0);
+        forwarding::uplinks(near.chain(self.resolvers.iter().copied()))
+    }
+
+    fn firewall(&self, uplinks: &[String]) -> String {
+        Filter {
+            table: &self.table,
+            devices: &self.devices,
+            range: self.range,
+            resolvers: &self.resolvers,
+            allowed: &self.allowed,
+            near: &forwarding::attached(),
+            // Where the administrator did not make this host a router, what forwards does so because of us.
+            guarded: match forwarding::is_router() {
+                true => &[],
+                false => uplinks,
+            },
+        }
+        .text()
+    }
+
     pub(super) fn close(&self) {
+        let Some(Gate { keeper, switched }) = locked(&self.gate).take() else {
+            return;
+        };
         // Without the firewall nothing may be forwarded, so this comes first; but another daemon's apps need it on.
         if !is_there_another(&self.table) {
-            self.switch_back();
+            for device in &switched {
+                // The device may be gone by now.
+                let _ = forwarding::switch(device, false);
+            }
         }
-        drop(locked(&self.keeper).take());
+        drop(keeper);
         if filter::is_there(&self.table)
             && let Err(error) = filter::remove(&self.table)
         {
             tracing::warn!(%error, table = self.table, "the firewall of the apps could not be removed");
-        }
-    }
-
-    fn switch_back(&self) {
-        for device in &self.switched {
-            // The device may be gone by now.
-            let _ = forwarding::switch(device, false);
         }
     }
 }
@@ -217,28 +258,35 @@ impl Drop for Connection {
     }
 }
 
-/// Lets packets pass on the devices to the world: those that we guard, those that we switched on, what went wrong.
-fn prepare(uplinks: &[String]) -> (Vec<String>, Vec<String>, Vec<String>) {
+/// What keeps packets from passing between sandboxes and these devices.
+fn problems_of(uplinks: &[String]) -> Vec<String> {
     if uplinks.is_empty() {
-        let problem = "the host has no route to the world, so apps have none either".to_owned();
-        return (Vec::new(), Vec::new(), vec![problem]);
+        return vec!["the host has no route to the world, so apps have none either".into()];
     }
     if forwarding::is_router() {
-        return (Vec::new(), Vec::new(), Vec::new());
+        return Vec::new();
     }
-    // The administrator did not make this host a router: where a device forwards, one of us has switched it on.
+    let refusals = uplinks.iter().filter_map(|device| {
+        let error = forwarding::may_switch(device).err()?;
+        let is_off = !forwarding::is_on(device);
+        is_off.then(|| format!("{device} cannot be made to forward packets ({error})"))
+    });
+    refusals.collect()
+}
+
+/// Has devices forward and says of which that was changed. Where one forwards already, another daemon wants it, too.
+fn switch_on(uplinks: &[String]) -> Vec<String> {
     let mut switched = Vec::new();
-    let mut problems = Vec::new();
     for device in uplinks {
         match forwarding::switch(device, true) {
             Ok(()) => switched.push(device.clone()),
             Err(_) if forwarding::is_on(device) => {}
-            Err(error) => problems.push(format!(
-                "{device} cannot be made to forward packets ({error})"
-            )),
+            Err(error) => {
+                tracing::warn!(%error, device, "the device cannot be made to forward what apps send");
+            }
         }
     }
-    (uplinks.to_vec(), switched, problems)
+    switched
 }
 
 /// Whether another daemon on this host routes for its apps.

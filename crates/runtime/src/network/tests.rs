@@ -238,9 +238,21 @@ impl World {
 
     fn sandbox(&self) -> (Place, Network) {
         let place = Place::new();
-        let connecting = self.networks.connect("mar-eu-1-test/web.1", place.pid());
-        let network = self.runtime.block_on(connecting).unwrap();
+        let network = self.connect(&place);
         (place, network)
+    }
+
+    fn connect(&self, place: &Place) -> Network {
+        self.connect_by(&self.networks, place)
+    }
+
+    /// The threads that do the work are on the host because who starts them is.
+    fn connect_by(&self, networks: &Networks, place: &Place) -> Network {
+        let connecting = || {
+            let connecting = networks.connect("mar-eu-1-test/web.1", place.pid());
+            self.runtime.block_on(connecting)
+        };
+        self.land.host.within(connecting).unwrap()
     }
 }
 
@@ -369,11 +381,12 @@ fn two_daemons_on_one_host_do_not_switch_each_other_off() {
         };
         world.land.host.within(closing).unwrap();
     };
+    let (app, _connection) = world.sandbox();
+    let other = Place::new();
+    let _other_connection = world.connect_by(&second, &other);
+    assert_ne!(app.address(), other.address());
     close(&second);
     assert!(forwards(&world.land.host, "up0"));
-    let (app, _connection) = world.sandbox();
-    let (other, _other_connection) = world.sandbox();
-    assert_ne!(app.address(), other.address());
     world.land.serve();
     assert!(app.call(INTERNET).is_ok());
     close(&world.networks);
@@ -422,6 +435,19 @@ fn a_sandbox_has_no_ipv6_but_its_loopback() {
 }
 
 #[test]
+fn a_host_without_sandboxes_is_left_as_it_is() {
+    if !is_root_or_skip("egress") {
+        return;
+    }
+    let world = World::new();
+    assert!(!forwards(&world.land.host, "up0"));
+    assert_eq!(tables(&world.land.host), "");
+    let (_app, _connection) = world.sandbox();
+    assert!(forwards(&world.land.host, "up0"));
+    assert!(tables(&world.land.host).contains(&routed::table_name(&world.prefix)));
+}
+
+#[test]
 fn what_was_made_is_gone_afterwards() {
     if !is_root_or_skip("egress") {
         return;
@@ -451,6 +477,7 @@ fn a_server_that_is_killed_takes_its_firewall_with_it() {
         return;
     }
     let world = World::new();
+    let (_app, _connection) = world.sandbox();
     let table = routed::table_name(&world.prefix);
     let is_there = || {
         world
@@ -558,8 +585,7 @@ fn connecting_is_quick() {
     for _ in 0..10 {
         let place = Place::new();
         let begun = Instant::now();
-        let connecting = world.networks.connect("quick", place.pid());
-        let network = world.runtime.block_on(connecting).unwrap();
+        let network = world.connect(&place);
         let connected = begun.elapsed();
         let begun = Instant::now();
         world.runtime.block_on(network.disconnect());
