@@ -19,6 +19,8 @@ use crate::usage::Tree;
 pub(crate) const PUBLISHERS: usize = 16;
 /// The longest time without any delivery while some are due.
 const STALL: Duration = Duration::from_secs(20);
+/// How long it sleeps at most where nothing may be due.
+const NAP: Duration = Duration::from_millis(10);
 /// Sockets have keys below it.
 const FIRST_PUBLISHER_KEY: u64 = 1 << 32;
 
@@ -33,6 +35,8 @@ pub(crate) struct Fan {
     epoch: Epoch,
     /// The size of every message.
     message_bytes: usize,
+    /// How long this thread sleeps at most while messages are due.
+    nap: Duration,
     ready: Vec<u64>,
 }
 
@@ -62,6 +66,9 @@ impl Fan {
             server,
             epoch,
             message_bytes: MESSAGE_BYTES,
+            // A thread that sleeps must be woken by whoever sends, which on a virtual machine costs the server as much
+            // as the rest of its write; and the slower the server, the more often it would have to.
+            nap: Duration::ZERO,
             ready: Vec::new(),
         })
     }
@@ -78,6 +85,11 @@ impl Fan {
     ) -> Result<Opening> {
         self.swarm.secure = Some(tls::config()?);
         self.swarm.open(&mut self.poll, address, targets)
+    }
+
+    /// From now on it sleeps while there is nothing to read: for loads that share their core with the server.
+    pub(crate) fn share_core(&mut self) {
+        self.nap = NAP;
     }
 
     /// From now on messages have this size.
@@ -136,7 +148,7 @@ impl Fan {
             while published < complete + window && self.publish(publish)? {
                 published += 1;
             }
-            self.step()?;
+            self.step(self.nap)?;
         }
         let throughput = Throughput {
             published,
@@ -168,7 +180,7 @@ impl Fan {
                 published += 1;
                 next += pause;
             }
-            self.step()?;
+            self.step(self.nap)?;
         }
         self.settle(delivered_before + published * receivers as u64)?;
         let Some(latencies) = self.swarm.latencies.take() else {
@@ -182,7 +194,7 @@ impl Fan {
         let cpu_before = self.cpu()?;
         let start = Instant::now();
         while start.elapsed() < length {
-            self.step()?;
+            self.step(NAP)?;
         }
         Ok(self.cpu()? - cpu_before)
     }
@@ -207,7 +219,7 @@ impl Fan {
     pub(crate) fn settle(&mut self, delivered: u64) -> Result<()> {
         let mut last = (self.swarm.delivered, Instant::now());
         while self.swarm.delivered < delivered || !self.publishers_are_idle() {
-            self.step()?;
+            self.step(self.nap)?;
             if self.swarm.delivered > last.0 {
                 last = (self.swarm.delivered, Instant::now());
             }
@@ -232,10 +244,9 @@ impl Fan {
         self.publishers.as_ref().is_none_or(Publishers::all_idle)
     }
 
-    fn step(&mut self) -> Result<()> {
+    fn step(&mut self, nap: Duration) -> Result<()> {
         let mut ready = std::mem::take(&mut self.ready);
-        self.poll
-            .wait(Some(Duration::from_millis(10)), &mut ready)?;
+        self.poll.wait(Some(nap), &mut ready)?;
         for key in &ready {
             match &mut self.publishers {
                 // Whoever is gone has left the poll with its descriptor.
