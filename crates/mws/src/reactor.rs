@@ -47,6 +47,10 @@ const BELL: u64 = u64::MAX;
 /// The events of one turn; what does not fit comes with the next.
 const EVENTS: usize = 1024;
 
+/// There is room for so many sockets from the beginning. Room that nobody has used takes no memory, and a list that is
+/// moved each time that it has doubled leaves its former places behind.
+const SOCKETS_AT_FIRST: usize = 1024;
+
 /// What is read in one go, by all sockets in turn. Clients have little to say.
 const READ_BYTES: usize = 16 << 10;
 
@@ -103,7 +107,7 @@ impl Reactor {
         epoll::add(&epoll, &station.inbox, EventData::new_u64(BELL), edges)?;
         Ok(Self {
             epoll,
-            sockets: Slab::new(),
+            sockets: Slab::with_capacity(SOCKETS_AT_FIRST),
             rosters: HashMap::new(),
             batch: Batch::new(),
             wheel: wheel_for(&station.limits, Instant::now()),

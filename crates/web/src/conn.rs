@@ -43,43 +43,27 @@ pub(crate) async fn serve_http1(
         Scope::Everybody => door.apps.as_ref(),
         Scope::OwnNames => None,
     };
+    // What waits for its first byte is small, so that thousands may come at once: a task is as large as the largest
+    // part of it, so each part is boxed, and so is what goes from one to the next.
     let filtered = |stream| FilterIo::new(stream, door.limits.clone()).except(apps.cloned());
-    let mut io = filtered(stream);
+    let mut io = Box::new(filtered(stream));
     loop {
         let next = tokio::select! {
             next = io.next() => next,
             () = tasks.stopping() => Next::End,
         };
         match next {
-            Next::Request => io = serve_requests(&door, io, ends, tasks).await,
+            Next::Request => io = Box::pin(serve_requests(&door, io, ends, tasks)).await,
             Next::Upgrade | Next::EventStream => {
-                let Some((stream, head, read_ahead)) = io.into_upgrade() else {
-                    return;
-                };
-                let wire = Wire {
-                    stream,
-                    read_ahead,
-                    manners: door.manners(owner_of(&head)),
-                    write_timeout: door.limits.write_stall_timeout,
-                    linger: door.limits.linger,
-                    permit,
-                };
-                return match next {
-                    Next::EventStream => {
-                        let UpgradeHead { target, headers } = head;
-                        let arrival = ends.arrival(None, &headers);
-                        let way = event_stream::Way::Http1(wire);
-                        let request = event_stream_request(&door, target, headers, arrival, way);
-                        give_stream(&door, request, ends).await;
-                    }
-                    _ => hand_over(&door, wire, head, ends).await,
-                };
+                return Box::pin(hand_over(&door, io, permit, next, ends)).await;
             }
             Next::App => {
                 let (stream, read) = io.into_app();
-                match serve_app(&door, stream, read, ends).await {
+                match Box::pin(serve_app(&door, stream, read, ends)).await {
                     After::Closed => return,
-                    After::NotMine(stream, read) => io = filtered(stream).resuming(read),
+                    After::NotMine(stream, read) => {
+                        io = Box::new(filtered(stream).resuming(read));
+                    }
                 }
                 continue;
             }
@@ -95,7 +79,36 @@ pub(crate) async fn serve_http1(
     } else {
         Duration::ZERO
     };
-    close(&mut stream, linger).await;
+    Box::pin(close(&mut stream, linger)).await;
+}
+
+/// Gives up the connection to whoever takes upgrades and event streams.
+async fn hand_over(
+    door: &Arc<Door>,
+    io: Box<FilterIo<Stream>>,
+    permit: Permit,
+    next: Next,
+    ends: Ends,
+) {
+    let Some((stream, head, read_ahead)) = io.into_upgrade() else {
+        return;
+    };
+    let wire = Wire {
+        stream,
+        read_ahead,
+        manners: door.manners(owner_of(&head)),
+        write_timeout: door.limits.write_stall_timeout,
+        linger: door.limits.linger,
+        permit,
+    };
+    if next != Next::EventStream {
+        return give_socket(door, wire, head, ends).await;
+    }
+    let UpgradeHead { target, headers } = head;
+    let arrival = ends.arrival(None, &headers);
+    let way = event_stream::Way::Http1(wire);
+    let request = event_stream_request(door, target, headers, arrival, way);
+    give_stream(door, request, ends).await;
 }
 
 /// Lets the router have the connection as long as requests on it are for apps.
@@ -114,10 +127,10 @@ async fn serve_app(door: &Door, stream: Stream, read: BytesMut, ends: Ends) -> A
 /// Runs hyper over the connection until it has answered all requests up to the end or to an upgrade.
 async fn serve_requests(
     door: &Arc<Door>,
-    io: FilterIo<Stream>,
+    io: Box<FilterIo<Stream>>,
     ends: Ends,
     tasks: &TaskGroup,
-) -> FilterIo<Stream> {
+) -> Box<FilterIo<Stream>> {
     let service = {
         let door = door.clone();
         service_fn(move |request| answer_filtered(door.clone(), request, ends))
@@ -249,7 +262,7 @@ fn owner_of(head: &UpgradeHead) -> Service {
 }
 
 /// Gives an upgrade to whoever takes WebSockets, or says why not.
-async fn hand_over(door: &Door, wire: Wire, head: UpgradeHead, ends: Ends) {
+async fn give_socket(door: &Door, wire: Wire, head: UpgradeHead, ends: Ends) {
     let UpgradeHead { target, headers } = head;
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let upgrade = Upgrade {

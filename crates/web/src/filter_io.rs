@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::rt::ReadBufCursor;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::Limits;
@@ -23,8 +24,8 @@ use crate::head::{Fault, Framing, HALF_SENT, Head, HeadFilter, TOO_SLOW, Upgrade
 
 /// How much of a chunked body is read from the socket at once.
 const READ_BYTES: usize = 16 << 10;
-/// How much is read where a head is to come. Most are shorter, and when thousands of clients come at once it is this
-/// that each of them takes.
+/// How much is read at once where a head is to come. It is kept in as much room as it needs: most are shorter, and
+/// thousands of clients may come at once.
 const HEAD_READ_BYTES: usize = 4 << 10;
 
 /// A socket whose requests have passed the head filter.
@@ -231,11 +232,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        self.inbox.reserve(match self.phase {
-            Phase::Head { .. } => HEAD_READ_BYTES,
-            _ => READ_BYTES,
-        });
-        let read = pin!(self.stream.read_buf(&mut self.inbox)).poll(cx);
+        let read = match self.phase {
+            Phase::Head { .. } => self.poll_read_head(cx),
+            _ => {
+                self.inbox.reserve(READ_BYTES);
+                pin!(self.stream.read_buf(&mut self.inbox)).poll(cx)
+            }
+        };
         if self.inbox.is_empty() && read.is_pending() {
             // A resting connection holds no buffer.
             self.inbox = BytesMut::new();
@@ -243,6 +246,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FilterIo<S> {
         let read = ready!(read);
         self.ended = !matches!(read, Ok(read) if read > 0);
         Poll::Ready(read)
+    }
+
+    fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buffer = [MaybeUninit::uninit(); HEAD_READ_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut buffer);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        self.inbox.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 
     /// Ready once `wait` has lasted for `limit`.

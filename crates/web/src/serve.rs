@@ -168,11 +168,27 @@ impl Door {
             peer: stream.peer_addr()?,
             local: stream.local_addr()?,
         };
-        let Some(tls) = tls else {
-            serve_http1(self, permit, Stream::Plain(stream), ends, tasks).await;
-            return Ok(());
-        };
-        let handshake = tokio::time::timeout(self.limits.handshake_timeout, tls.accept(stream));
+        match tls {
+            None => serve_http1(self, permit, Stream::Plain(stream), ends, tasks).await,
+            // What does not speak TLS need not carry its size.
+            Some(tls) => Box::pin(self.serve_tls(permit, stream, tls, ends, tasks)).await?,
+        }
+        Ok(())
+    }
+
+    async fn serve_tls(
+        self: Arc<Self>,
+        permit: Permit,
+        stream: TcpStream,
+        tls: TlsAcceptor,
+        ends: Ends,
+        tasks: &TaskGroup,
+    ) -> io::Result<()> {
+        let handshake = tls.accept(stream);
+        let handshake = Box::pin(tokio::time::timeout(
+            self.limits.handshake_timeout,
+            handshake,
+        ));
         let stream = tokio::select! {
             done = handshake => done.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??,
             () = tasks.stopping() => return Ok(()),
@@ -180,7 +196,7 @@ impl Door {
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let stream = Stream::Tls(Box::new(stream));
         if http2 {
-            serve_http2(self, stream, ends, tasks).await;
+            Box::pin(serve_http2(self, stream, ends, tasks)).await;
             drop(permit);
         } else {
             serve_http1(self, permit, stream, ends, tasks).await;
