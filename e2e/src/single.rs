@@ -16,7 +16,7 @@ const START_WITHIN: Duration = Duration::from_secs(60);
 pub const TOKEN: &str = "5e75-hunter2-c0de";
 
 /// What a machine may have set for another program, and a gateway would take for its own.
-const VARIABLES: [&str; 15] = [
+const VARIABLES: [&str; 16] = [
     "SECURITY_TOKEN",
     "APP_DOMAIN",
     "ACCESS_CONTROL",
@@ -31,6 +31,7 @@ const VARIABLES: [&str; 15] = [
     "PORT",
     "LOG_LEVEL",
     "PILVI_HTTP",
+    "PILVI_HEALTH",
     "PILVI_LOG",
 ];
 
@@ -38,6 +39,8 @@ const VARIABLES: [&str; 15] = [
 pub struct Single {
     process: Process,
     pub http: SocketAddr,
+    /// What it says of itself once everything answers.
+    pub ready: Value,
 }
 
 impl Single {
@@ -66,7 +69,11 @@ impl Single {
             true => SocketAddr::from(([127, 0, 0, 1], address.port())),
             false => address,
         };
-        Self { process, http }
+        Self {
+            process,
+            http,
+            ready,
+        }
     }
 
     /// Starts one that must not start; gives all that it said.

@@ -73,6 +73,29 @@ fn it_answers_where_the_open_source_server_did() {
 }
 
 #[test]
+fn its_health_and_metrics_are_at_an_address_of_their_own() {
+    let without = Single::start(&[]);
+    assert_eq!(without.ready["health"], Value::Null);
+    without.stop();
+    let gateway = Single::start(&[("PILVI_HEALTH", "127.0.0.1:0")]);
+    let health = text(&gateway.ready, "/health");
+    let health = health.strip_prefix("http://").unwrap().parse().unwrap();
+    for (path, state) in [("/healthz", "alive"), ("/readyz", "ready")] {
+        let reply = Request::get(path).send(health).must_be(200);
+        assert_eq!(reply, json!({"status": state}));
+    }
+    let socket = gateway.connect(None);
+    gateway.send(&message("hello", &["nobody"])).must_be(201);
+    let metrics = Request::get("/metrics").send(health).text();
+    for line in ["pilvi_mws_sockets 1", "pilvi_mws_messages_total 1"] {
+        assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    }
+    assert!(!metrics.contains(TOKEN));
+    drop(socket);
+    gateway.stop();
+}
+
+#[test]
 fn nothing_else_is_there() {
     let gateway = Single::start(&[]);
     for path in [

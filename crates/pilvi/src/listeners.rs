@@ -50,7 +50,7 @@ impl Listeners {
     }
 }
 
-async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("could not listen on {address}; choose another address with {flag}, for example {flag} 127.0.0.1:0")
     })

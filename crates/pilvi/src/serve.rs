@@ -298,7 +298,7 @@ impl Cloud {
 
         if let Some(listener) = listeners.health {
             let watched = health::Watched {
-                platform: self.platform.clone(),
+                platform: Some(self.platform.clone()),
                 mws: self.mws.clone(),
             };
             self.tasks.spawn(

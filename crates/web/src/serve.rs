@@ -245,6 +245,18 @@ fn is_the_clients(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
+    fn size_of_future<F>(
+        _: impl FnOnce(Arc<Door>, Permit, TcpStream, Way, &'static TaskGroup) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_client_that_has_just_come_takes_little() {
+        let size = size_of_future(Door::serve_connection);
+        assert!(size <= 1 << 10, "{size}");
+    }
+
     #[test]
     fn the_reply_to_one_too_many_has_its_length() {
         let text = std::str::from_utf8(FULL).unwrap();

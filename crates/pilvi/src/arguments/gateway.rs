@@ -23,6 +23,9 @@ pub(crate) struct GatewayOptions {
     /// Listen at this port of all addresses of the machine
     #[arg(long, value_name = "NUMBER", env = "PORT")]
     pub port: Option<String>,
+    /// Answer `/healthz`, `/readyz` and `/metrics` here, apart from everything else; best an address of loopback
+    #[arg(long, value_name = "ADDR", env = "PILVI_HEALTH")]
+    pub health: Option<SocketAddr>,
     /// Whoever brings this token may do everything; without one nobody administers the gateway. Prefer the environment:
     /// others can read a command line
     #[arg(

@@ -20,9 +20,17 @@ use tokio::net::TcpListener;
 
 use crate::arguments::GatewayOptions;
 use crate::files::{self, Shares};
+use crate::health::{self, Watched};
+use crate::listeners;
 use crate::notify;
 use crate::running::Signals;
 use setup::Setup;
+
+/// Where it answers.
+struct Addresses {
+    http: SocketAddr,
+    health: Option<SocketAddr>,
+}
 
 /// Answers until it is told to stop.
 pub(crate) async fn run(options: &GatewayOptions) -> anyhow::Result<()> {
@@ -35,7 +43,17 @@ pub(crate) async fn run(options: &GatewayOptions) -> anyhow::Result<()> {
         tracing::info!("REDIS_HOST is not used: one process needs no message bus");
     }
     let listener = bind(options).await?;
-    let address = listener.local_addr()?;
+    let health_listener = match options.health {
+        Some(address) => Some(listeners::bind(address, "--health").await?),
+        None => None,
+    };
+    let addresses = Addresses {
+        http: listener.local_addr()?,
+        health: health_listener
+            .as_ref()
+            .map(TcpListener::local_addr)
+            .transpose()?,
+    };
     let tasks = TaskGroup::new();
     let shares = Shares::of(files::raise_limit());
     let mut mws = Mws::single(setup.gateway, clock.clone(), limits(shares), tasks.clone())
@@ -54,12 +72,19 @@ pub(crate) async fn run(options: &GatewayOptions) -> anyhow::Result<()> {
         ..Policy::default()
     };
     mws.tell_events(Egress::outward(policy));
+    if let Some(listener) = health_listener {
+        let watched = Watched {
+            platform: None,
+            mws: mws.clone(),
+        };
+        tasks.spawn("health", health::serve(listener, watched, tasks.clone()));
+    }
     let door = Door::new(Hosts::of(Service::Mws), shares.of_the_door())
         .site(Service::Mws, mws.site())
         .sockets(Arc::new(mws));
     let mut signals = Signals::listen()?;
     tasks.spawn("http", Arc::new(door).serve(listener, None, tasks.clone()));
-    announce(options, address);
+    announce(options, addresses);
     signals.drain(&tasks).await?.settle(&tasks)
 }
 
@@ -81,10 +106,18 @@ fn limits(shares: Shares) -> Limits {
     }
 }
 
-fn announce(options: &GatewayOptions, address: SocketAddr) {
-    notify::ready(&format!("Answers at http://{address}"));
-    match options.json {
-        true => println!("{}", json!({"http": format!("http://{address}")})),
-        false => println!("The gateway answers at http://{address}\nCtrl-C stops it."),
+fn announce(options: &GatewayOptions, Addresses { http, health }: Addresses) {
+    notify::ready(&format!("Answers at http://{http}"));
+    if options.json {
+        let mut line = json!({"http": format!("http://{http}")});
+        if let Some(health) = health {
+            line["health"] = json!(format!("http://{health}"));
+        }
+        return println!("{line}");
     }
+    println!("The gateway answers at http://{http}");
+    if let Some(health) = health {
+        println!("Its health and metrics are at http://{health}");
+    }
+    println!("Ctrl-C stops it.");
 }

@@ -1,7 +1,8 @@
 //! Egress as root: a pair of devices for every sandbox, addresses out of our range, and the host as its router.
 //!
 //! The firewall comes with the first sandbox. From then on the kernel follows every connection of the host, also those
-//! that have nothing to do with apps, which costs each packet about a fifth more; a server without apps does not pay it.
+//! that have nothing to do with apps, which costs each packet about a fifth more. A server without apps does not pay
+//! for that.
 
 use std::fs::File;
 use std::io;
