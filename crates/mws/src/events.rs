@@ -91,7 +91,11 @@ impl Events {
     /// Outside of a tokio runtime.
     pub(crate) fn start(house: House) -> Self {
         let limits = &house.limits;
-        let hall = Hall::new(limits.event_posts_max, limits.event_bytes_max);
+        let hall = Hall::new(
+            limits.event_posts_max,
+            limits.event_long_posts_max,
+            limits.event_bytes_max,
+        );
         let events = Self {
             shared: Arc::new(Shared {
                 house,

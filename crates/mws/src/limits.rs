@@ -51,6 +51,8 @@ pub struct Limits {
     /// Posts of events under way, of one gateway and of all. Those that a gateway has to itself come on top.
     pub event_posts_per_gateway_max: usize,
     pub event_posts_max: usize,
+    /// Of these, such as may be longer than 64 KiB: a message of 1 MiB takes up to six in JSON.
+    pub event_long_posts_max: usize,
     pub event_posts_kept_per_gateway: usize,
     /// How long one post of an event and its answer may take.
     pub event_patience: Duration,
@@ -109,6 +111,7 @@ impl Default for Limits {
             event_bytes_kept_per_gateway: 256 << 10,
             event_posts_per_gateway_max: 64,
             event_posts_max: 256,
+            event_long_posts_max: 16,
             event_posts_kept_per_gateway: 2,
             event_patience: Duration::from_secs(5),
             event_retry_after: [1, 3, 6].map(Duration::from_secs),

@@ -8,7 +8,7 @@ use super::Events;
 use super::answer::{Fault, OfMessage};
 use super::body;
 use super::line::{Ending, Entry, Facts, Line};
-use super::post::{Letter, Told};
+use super::post::{LONG_BYTES, Letter, Told};
 use crate::broker::{Broker, Outgoing};
 use crate::deflate::Arrived;
 use crate::dress::Payload;
@@ -152,7 +152,6 @@ impl Events {
 /// Whether a message may say so much that writing it down takes long. What is compressed may say a thousand times as
 /// much as it has bytes.
 fn may_be_long(arrived: &Arrived) -> bool {
-    const LONG_BYTES: usize = 64 << 10;
     const COMPRESSED_BYTES: usize = LONG_BYTES / 1_024;
     let most = match arrived.compressed {
         true => COMPRESSED_BYTES,

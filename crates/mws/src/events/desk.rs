@@ -24,14 +24,17 @@ pub(crate) struct Desk {
 #[derive(Debug)]
 pub(super) struct Hall {
     posts: Semaphore,
+    /// How many of them may be long: each holds several times what its message does.
+    long_posts: Semaphore,
     bytes: AtomicUsize,
     bytes_max: usize,
 }
 
 impl Hall {
-    pub(super) fn new(posts_max: usize, bytes_max: usize) -> Self {
+    pub(super) fn new(posts_max: usize, long_posts_max: usize, bytes_max: usize) -> Self {
         Self {
             posts: Semaphore::new(posts_max),
+            long_posts: Semaphore::new(long_posts_max),
             bytes: AtomicUsize::new(0),
             bytes_max,
         }
@@ -79,16 +82,20 @@ impl Desk {
         shares && bytes < self.bytes_max
     }
 
-    /// Waits until one more post may be under way.
-    pub(super) async fn turn(&self) -> Turn<'_> {
+    /// Waits until one more post may be under way, which may be a long one.
+    pub(super) async fn turn(&self, is_long: bool) -> Turn<'_> {
         tokio::select! {
             biased;
-            own = take(&self.own) => Turn { _own: own, _shared: None },
+            own = take(&self.own) => Turn { _own: own, _shared: None, long: None },
             // The gateway's own bound first: who has many under way waits for itself, not in the way of others.
             turn = async {
                 let own = take(&self.posts).await;
+                let long = match is_long {
+                    true => Some(take(&self.hall.long_posts).await),
+                    false => None,
+                };
                 let shared = take(&self.hall.posts).await;
-                Turn { _own: own, _shared: Some(shared) }
+                Turn { _own: own, _shared: Some(shared), long }
             } => turn,
         }
     }
@@ -99,6 +106,14 @@ impl Desk {
 pub(super) struct Turn<'a> {
     _own: SemaphorePermit<'a>,
     _shared: Option<SemaphorePermit<'a>>,
+    long: Option<SemaphorePermit<'a>>,
+}
+
+impl Turn<'_> {
+    /// The post is not a long one after all.
+    pub(super) fn is_short(&mut self) {
+        self.long = None;
+    }
 }
 
 async fn take(semaphore: &Semaphore) -> SemaphorePermit<'_> {
@@ -118,33 +133,48 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_gateway_has_posts_that_no_other_can_take() {
-        let hall = Arc::new(Hall::new(2, 0));
+        let hall = Arc::new(Hall::new(2, 0, 0));
         let [greedy, modest] = [5, 2].map(|posts_max| Desk::new(&hall, 1, posts_max, 0, 0));
         let mut turns = vec![
-            greedy.turn().await,
-            greedy.turn().await,
-            greedy.turn().await,
+            greedy.turn(false).await,
+            greedy.turn(false).await,
+            greedy.turn(false).await,
         ];
         assert!(
-            timeout(NEVER, greedy.turn()).await.is_err(),
+            timeout(NEVER, greedy.turn(false)).await.is_err(),
             "all that are shared are taken"
         );
-        let own = timeout(NEVER, modest.turn()).await.unwrap();
-        assert!(timeout(NEVER, modest.turn()).await.is_err());
+        let own = timeout(NEVER, modest.turn(false)).await.unwrap();
+        assert!(timeout(NEVER, modest.turn(false)).await.is_err());
         turns.pop();
-        let shared = timeout(NEVER, modest.turn()).await.unwrap();
+        let shared = timeout(NEVER, modest.turn(false)).await.unwrap();
         assert!(
-            timeout(NEVER, modest.turn()).await.is_err(),
+            timeout(NEVER, modest.turn(false)).await.is_err(),
             "two are its bound"
         );
         drop(own);
-        assert!(timeout(NEVER, modest.turn()).await.is_ok());
+        assert!(timeout(NEVER, modest.turn(false)).await.is_ok());
         drop(shared);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_posts_have_a_bound_of_their_own_and_hold_up_no_short_ones() {
+        let hall = Arc::new(Hall::new(9, 1, 0));
+        let [first, second] = [9, 9].map(|posts_max| Desk::new(&hall, 1, posts_max, 0, 0));
+        let _own = first.turn(true).await;
+        let mut long = first.turn(true).await;
+        for desk in [&first, &second] {
+            let _own = timeout(NEVER, second.turn(true)).await;
+            assert!(timeout(NEVER, desk.turn(true)).await.is_err());
+            assert!(timeout(NEVER, desk.turn(false)).await.is_ok());
+        }
+        long.is_short();
+        assert!(timeout(NEVER, first.turn(true)).await.is_ok());
     }
 
     #[test]
     fn a_gateway_has_its_own_bound_and_all_have_one_together() {
-        let hall = Arc::new(Hall::new(1, 100));
+        let hall = Arc::new(Hall::new(1, 0, 100));
         let [first, second] = [60, 60].map(|bytes_max| Desk::new(&hall, 1, 1, 0, bytes_max));
         first.add(60);
         assert!(!first.has_room() && second.has_room());
@@ -158,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_waits_of_others_leaves_a_gateway_its_own_part() {
-        let hall = Arc::new(Hall::new(1, 100));
+        let hall = Arc::new(Hall::new(1, 0, 100));
         let [greedy, modest] = [100, 100].map(|bytes_max| Desk::new(&hall, 1, 1, 10, bytes_max));
         greedy.add(100);
         assert!(!greedy.has_room() && modest.has_room());

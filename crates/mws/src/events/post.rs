@@ -16,6 +16,8 @@ use crate::settings::events::EventPlan;
 
 /// What an answer may hold: the longest message, in base64 too, and what is around it.
 const ANSWER_BYTES_MAX: usize = 2 << 20;
+/// From here on an event is long.
+pub(super) const LONG_BYTES: usize = 64 << 10;
 /// What is passed on of an answer that is an error.
 const EXCERPT_BYTES: usize = 200;
 
@@ -24,7 +26,8 @@ const EXCERPT_BYTES: usize = 200;
 pub(super) struct Letter {
     id: String,
     write: Arc<Write>,
-    /// Writing takes longer than others who want to go on may be kept from it.
+    /// It may say more than [`LONG_BYTES`]: writing takes longer than others who want to go on may be kept from it, and
+    /// few of that size may be under way.
     is_long: bool,
 }
 
@@ -54,13 +57,18 @@ impl Letter {
 
     /// Waits for its turn, and comes to what is posted in it.
     async fn take_turn<'d>(&self, desk: &'d Desk) -> (Turn<'d>, Result<Bytes, Violation>) {
-        let turn = desk.turn().await;
+        let mut turn = desk.turn(self.is_long).await;
         if !self.is_long {
             return (turn, (self.write)());
         }
         let write = Arc::clone(&self.write);
         let written = tokio::task::spawn_blocking(move || write()).await;
-        (turn, written.unwrap_or(Err(NOT_WRITTEN)))
+        let written = written.unwrap_or(Err(NOT_WRITTEN));
+        // What is compressed shows only now how much it says.
+        if written.as_ref().is_ok_and(|body| body.len() <= LONG_BYTES) {
+            turn.is_short();
+        }
+        (turn, written)
     }
 }
 
@@ -286,7 +294,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_told_is_written_down_in_its_turn_and_not_before() {
         const NEVER: Duration = Duration::from_secs(3600);
-        let hall = Arc::new(Hall::new(0, 0));
+        let hall = Arc::new(Hall::new(0, 0, 0));
         let desk = Desk::new(&hall, 1, 1, 0, 0);
         let written = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&written);
@@ -294,7 +302,7 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
             Ok(Bytes::from_static(b"{}"))
         });
-        let other = desk.turn().await;
+        let other = desk.turn(false).await;
         let waiting = tokio::time::timeout(NEVER, letter.take_turn(&desk)).await;
         assert!(waiting.is_err());
         assert_eq!(written.load(Ordering::Relaxed), 0);
