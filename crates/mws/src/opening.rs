@@ -73,7 +73,7 @@ impl Mws {
                     ticket,
                     permit: Some(socket.permit),
                 };
-                self.hub.join_with(newcomer, &plan);
+                self.join(newcomer, &plan).await;
             }
             Err(error) => tracing::error!(%error, "a connection could not be handed over"),
         }
@@ -122,7 +122,20 @@ impl Mws {
             ticket,
             permit: Some(outlet.permit),
         };
-        self.hub.join_with(newcomer, &plan);
+        self.join(newcomer, &plan).await;
+    }
+
+    /// Gives a socket to its gateway. Whoever deletes it finds its claim until it is there, and then itself.
+    async fn join(&self, newcomer: Newcomer, plan: &Plan) {
+        let ticket = newcomer.ticket.as_ref().ok();
+        let named = ticket.map(|ticket| (ticket.gateway, ticket.connected.id));
+        self.hub.join_with(newcomer, plan);
+        if let Some((gateway, id)) = named
+            && self.reservations.joined(id)
+        {
+            // When the reactor ends, so does the socket.
+            let _ = self.hub.end(gateway, id, Farewell::NORMAL).await;
+        }
     }
 
     /// Room for a socket, and the reservation that its token names, if there is one. Who has come with too many tokens
@@ -149,20 +162,26 @@ impl Mws {
     }
 
     /// What the gateway of a socket does beyond the plain way of a message. One that cannot be asked does nothing: its
-    /// sockets are as good without. One that was removed, which may be while its app was asked, has no sockets.
+    /// sockets are as good without. One that was removed, which may be while its app was asked, has no sockets, and a
+    /// socket that was deleted meanwhile is none.
     async fn additions(
         &self,
         ticket: Result<Ticket, Farewell>,
     ) -> (Result<Ticket, Farewell>, Arc<Plan>) {
-        let Ok(ticket) = ticket else {
+        let Ok(mut ticket) = ticket else {
             return (ticket, Arc::default());
         };
+        if let Some(claim) = ticket.claim.take_if(|claim| claim.is_deleted()) {
+            self.counters.refused.add(1);
+            claim.discard();
+            return (Err(Farewell::NORMAL), Arc::default());
+        }
         let plan = match self.plan_of(ticket.gateway).await {
             Ok(Some(plan)) => plan,
             Ok(None) => {
                 self.counters.refused.add(1);
                 if let Some(claim) = ticket.claim {
-                    claim.confirm();
+                    claim.discard();
                 }
                 return (Err(Farewell::GOING_AWAY), Arc::default());
             }
@@ -230,7 +249,7 @@ impl Mws {
                 self.counters.refused.add(1);
                 // Who is refused has had its chance; who could not be asked about has not.
                 if let Some(claim) = ticket.claim.filter(|_| farewell.is_refusal()) {
-                    claim.confirm();
+                    claim.discard();
                 }
                 (Err(farewell), Bytes::new())
             }

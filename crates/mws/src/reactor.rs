@@ -386,7 +386,9 @@ impl Reactor {
 
     /// Ends a socket once what waits for it has been sent. It is out of its gateway at once.
     fn end(&mut self, key: u32, farewell: &Farewell, now: Instant) {
-        self.sockets[key as usize].leave(farewell, now, &self.station.limits);
+        let socket = &mut self.sockets[key as usize];
+        socket.confirm(&mut self.tally);
+        socket.leave(farewell, now, &self.station.limits);
         self.look_again(key);
     }
 

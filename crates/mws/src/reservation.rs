@@ -40,6 +40,16 @@ struct Book {
     /// The same reservations in the order of their end, so that a sweep looks only at what it frees.
     by_expiry: BTreeSet<(Timestamp, SocketId)>,
     usage: HashMap<GatewayId, Usage>,
+    /// Those that were claimed and have not joined their gateway yet: no more than there are descriptors.
+    opening: HashMap<SocketId, Opening>,
+}
+
+/// A reservation that is becoming a socket.
+#[derive(Debug)]
+struct Opening {
+    gateway: GatewayId,
+    /// Somebody wants the socket to be no more.
+    deleted: bool,
 }
 
 /// What a gateway has reserved.
@@ -95,17 +105,38 @@ impl Reservations {
     /// Takes a reservation that has not expired. Of several who try, one gets it.
     pub(crate) fn claim(&self, id: SocketId) -> Option<Claim> {
         let now = self.now();
-        let reservation = self.book().remove(id)?;
-        (now < reservation.expires_at).then(|| Claim {
+        let mut book = self.book();
+        let reservation = book.remove(id)?;
+        if now >= reservation.expires_at {
+            return None;
+        }
+        let opening = Opening {
+            gateway: reservation.gateway,
+            deleted: false,
+        };
+        book.opening.insert(id, opening);
+        drop(book);
+        Some(Claim {
             reservations: self.clone(),
             reservation: Some(reservation),
         })
     }
 
-    /// Deletes an unused reservation of this gateway.
+    /// Takes note that a claimed socket can be found in its gateway. Whether it was deleted before.
+    pub(crate) fn joined(&self, id: SocketId) -> bool {
+        let opening = self.book().opening.remove(&id);
+        opening.is_some_and(|opening| opening.deleted)
+    }
+
+    /// Deletes an unused reservation of this gateway, or one that is becoming a socket.
     pub(crate) fn cancel(&self, gateway: GatewayId, id: SocketId) -> bool {
         let now = self.now();
         let mut book = self.book();
+        let opening = book.opening.get_mut(&id);
+        if let Some(opening) = opening.filter(|opening| opening.gateway == gateway) {
+            opening.deleted = true;
+            return true;
+        }
         let ours = book
             .by_id
             .get(&id)
@@ -249,16 +280,34 @@ impl Claim {
             .expect("it is taken out only when the claim ends")
     }
 
+    /// Whether the socket was deleted while it was being opened.
+    pub(crate) fn is_deleted(&self) -> bool {
+        let book = self.reservations.book();
+        let opening = book.opening.get(&self.reservation().id);
+        opening.is_some_and(|opening| opening.deleted)
+    }
+
     /// The socket is open: the URI is used up.
     pub(crate) fn confirm(mut self) {
         self.reservation = None;
+    }
+
+    /// There will be no socket, and the URI is used up all the same.
+    pub(crate) fn discard(self) {
+        self.reservations.joined(self.reservation().id);
+        self.confirm();
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(reservation) = self.reservation.take() {
-            self.reservations.book().insert(reservation);
+        let Some(reservation) = self.reservation.take() else {
+            return;
+        };
+        let mut book = self.reservations.book();
+        let opening = book.opening.remove(&reservation.id);
+        if !opening.is_some_and(|opening| opening.deleted) {
+            book.insert(reservation);
         }
     }
 }
@@ -314,6 +363,37 @@ mod tests {
             reservations.claim(made.id).is_none(),
             "no longer than it lived"
         );
+    }
+
+    #[test]
+    fn who_is_deleted_while_it_is_opened_is_not_forgotten() {
+        let (reservations, _) = reservations(Limits::default());
+        let make = || {
+            let made = reservations.reserve(gateway(1), Share::boundless(), vec![]);
+            made.unwrap().id
+        };
+        let joined = make();
+        let claim = reservations.claim(joined).unwrap();
+        assert!(!reservations.cancel(gateway(2), joined), "somebody else's");
+        assert!(!claim.is_deleted());
+        assert!(reservations.cancel(gateway(1), joined));
+        assert!(claim.is_deleted() && reservations.joined(joined));
+        claim.confirm();
+        assert!(!reservations.cancel(gateway(1), joined));
+
+        let failed = make();
+        let claim = reservations.claim(failed).unwrap();
+        assert!(reservations.cancel(gateway(1), failed));
+        drop(claim);
+        assert!(
+            reservations.claim(failed).is_none(),
+            "it does not come back"
+        );
+
+        let refused = make();
+        reservations.claim(refused).unwrap().discard();
+        assert!(!reservations.cancel(gateway(1), refused));
+        assert!(reservations.book().opening.is_empty());
     }
 
     #[test]

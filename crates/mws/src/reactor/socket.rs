@@ -353,13 +353,18 @@ impl Socket {
             }
             self.blocked = written < offered || !self.transport.flush()?;
         }
-        if !self.blocked
-            && let Some(claim) = self.claim.take()
-        {
+        if !self.blocked {
+            self.confirm(tally);
+        }
+        Ok(())
+    }
+
+    /// Its URI opens nothing any more: it has opened this socket, or the socket was ended by somebody.
+    pub(crate) fn confirm(&mut self, tally: &mut Tally) {
+        if let Some(claim) = self.claim.take() {
             claim.confirm();
             tally.opened += 1;
         }
-        Ok(())
     }
 
     fn send_messages(&mut self, given: Given, turn: &mut Turn<'_>) -> io::Result<()> {

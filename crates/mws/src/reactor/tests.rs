@@ -320,6 +320,22 @@ fn a_handshake_that_fails_midway_gives_the_uri_back() {
 }
 
 #[test]
+fn a_socket_that_was_ended_gives_no_uri_back() {
+    let mut stage = Stage::new(Limits::default());
+    let Arriving {
+        mut newcomer,
+        client,
+    } = stage.arrive(ours(), &[]);
+    let id = client.id;
+    client.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    newcomer.transport.shut_down();
+    stage.hub.join(newcomer);
+    stage.hub.end_all(ours(), &Farewell::NORMAL);
+    stage.until(|stage| stage.hub.sockets() == 0);
+    assert!(stage.reservations.claim(id).is_none());
+}
+
+#[test]
 fn a_client_that_never_stops_sending_keeps_nobody_from_anything() {
     let mut stage = Stage::new(Limits::default());
     let mut noisy = stage.join(ours(), &[]);

@@ -498,6 +498,29 @@ async fn a_gateway_that_is_removed_while_its_app_is_asked_gets_no_socket() {
     assert_eq!(next(&mut again).await, Some(Frame::close(1000, "")));
 }
 
+#[tokio::test]
+async fn a_socket_that_is_deleted_while_its_app_is_asked_does_not_stay() {
+    let world = World::new().await;
+    let app = App::of(&world, OPEN).await;
+    for answer in ["", r#"{"tags":["a"]}"#] {
+        let token = world.reserve(OPEN, &[]).await;
+        let path = format!("/sockets/{token}");
+        let asked = async {
+            let call = app.next_of("connect").await;
+            let deleted = world.admin("DELETE", OPEN, &path, &Value::Null).await;
+            assert_eq!(deleted.status, 200);
+            call.answer(200, answer);
+        };
+        let (mut socket, ()) = tokio::join!(world.connect(&token), asked);
+        assert_eq!(next(&mut socket).await, Some(Frame::close(1000, "")));
+        let mut again = world.connect(&token).await;
+        assert_eq!(next(&mut again).await, Some(Frame::close(1000, "")));
+        let deleted = world.admin("DELETE", OPEN, &path, &Value::Null).await;
+        assert_eq!(deleted.status, 404);
+        app.next_of("disconnect").await.answer(200, "");
+    }
+}
+
 /// A frame that another one of the same message is to follow.
 fn unfinished(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = peer::client_frame(opcode, payload);
