@@ -41,15 +41,21 @@ impl Traces {
         let data = data.canonicalize().unwrap();
         let digest = sha256(data.to_str().unwrap());
         let prefix = format!("pilvi-{}", &digest[..8]);
-        let traces = Self {
+        Self {
             table: format!("pilvi_{}", &digest[..8]),
             devices: device_prefix(&prefix),
             prefix,
             data,
-        };
-        // Otherwise names have changed, and nothing would be found where something is left.
-        assert!(!traces.tables().is_empty(), "{}", traces.table);
-        traces
+        }
+    }
+
+    /// An app runs. What is not found now has another name, and would not be found where it is left either.
+    #[track_caller]
+    pub(crate) fn expect_some(&self) {
+        assert!(!self.tables().is_empty(), "{}", self.table);
+        assert!(!self.devices().is_empty(), "{}", self.devices);
+        assert!(!self.sandboxes().is_empty(), "{}", self.prefix);
+        assert!(!self.processes().is_empty(), "{}", self.data.display());
     }
 
     /// Control groups of sandboxes, and their common folders.

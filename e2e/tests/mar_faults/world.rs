@@ -65,6 +65,7 @@ impl World {
         };
         world.app.deploy(&world.source);
         world.must_serve("1");
+        world.traces.expect_some();
         Some((world, server))
     }
 
