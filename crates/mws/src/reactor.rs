@@ -139,14 +139,30 @@ impl Reactor {
                 // What it adds now leaves in the same writes.
                 std::thread::yield_now();
             }
+            self.gather(next);
             let begun = Instant::now();
-            std::thread::sleep(next.saturating_duration_since(begun));
-            let begun = begun.max(next);
             self.turn(begun);
             let ended = Instant::now();
             next = ended + breath(ended.saturating_duration_since(begun));
         }
         Ok(())
+    }
+
+    /// Lets the messages of the next turn gather: until `latest`, or until some have come and no more follow.
+    fn gather(&self, latest: Instant) {
+        const GLANCE: Duration = Duration::from_micros(50);
+        let mut waiting = self.station.inbox.len();
+        loop {
+            let left = latest.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(GLANCE));
+            let before = std::mem::replace(&mut waiting, self.station.inbox.len());
+            if before > 0 && before == waiting {
+                return;
+            }
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -528,7 +544,7 @@ impl Reactor {
     }
 }
 
-/// How long the messages of the next turn may gather after one that took so long. While a turn writes to thousands of
+/// How long at most the messages of the next turn may gather after one that took so long. While a turn writes to thousands of
 /// sockets, those who publish wait for one of them or all; with a moment to answer them, they fill one turn instead of
 /// every second one. A turn after a quiet time waits for nothing.
 fn breath(turn: Duration) -> Duration {

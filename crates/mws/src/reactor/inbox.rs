@@ -115,6 +115,11 @@ impl Inbox {
         std::mem::swap(&mut state.commands, commands);
     }
 
+    /// How many commands wait.
+    pub(crate) fn len(&self) -> usize {
+        self.state().commands.len()
+    }
+
     /// Says whether the reactor may wait. If so, the next command rings the bell.
     pub(crate) fn fall_asleep(&self) -> bool {
         let mut state = self.state();
