@@ -544,9 +544,9 @@ impl Reactor {
     }
 }
 
-/// How long at most the messages of the next turn may gather after one that took so long. While a turn writes to thousands of
-/// sockets, those who publish wait for one of them or all; with a moment to answer them, they fill one turn instead of
-/// every second one. A turn after a quiet time waits for nothing.
+/// How long at most the messages of the next turn may gather after one that took so long. While a turn writes to
+/// thousands of sockets, those who publish wait for one of them or all; with a moment to answer them, they fill one
+/// turn instead of every second one. A turn after a quiet time waits for nothing.
 fn breath(turn: Duration) -> Duration {
     const LONGEST: Duration = Duration::from_millis(1);
     const PART: u32 = 16;
