@@ -1,8 +1,8 @@
 //! Egress as root: a pair of devices for every sandbox, addresses out of our range, and the host as its router.
 //!
-//! The firewall comes with the first sandbox. From then on the kernel follows every connection of the host, also those
-//! that have nothing to do with apps, which costs each packet about a fifth more. A server without apps does not pay
-//! for that.
+//! The firewall comes with the first sandbox, or where packets are forwarded already. From then on the kernel follows
+//! every connection of the host, also those that have nothing to do with apps, which costs each packet about a fifth
+//! more. A server without apps does not pay for that.
 
 use std::fs::File;
 use std::io;
@@ -106,7 +106,12 @@ impl Routed {
             problems: Vec::new(),
         };
         let uplinks = routed.uplinks();
-        if let Err(error) = filter::check(&routed.firewall(&uplinks)) {
+        let mut possible = filter::check(&routed.firewall(&uplinks));
+        // A server that was killed left it so, and nobody holds back what others send that way.
+        if !forwarding::is_router() && uplinks.iter().any(|device| forwarding::is_on(device)) {
+            possible = possible.and_then(|()| routed.open_gate());
+        }
+        if let Err(error) = possible {
             return Err(match error.kind() {
                 io::ErrorKind::NotFound => "nft is missing: install the package nftables".into(),
                 _ => format!("the firewall could not be set up ({error})"),

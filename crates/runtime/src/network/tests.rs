@@ -448,6 +448,29 @@ fn a_host_without_sandboxes_is_left_as_it_is() {
 }
 
 #[test]
+fn what_a_killed_server_left_open_is_guarded_at_once_and_closed_in_the_end() {
+    if !is_root_or_skip("egress") {
+        return;
+    }
+    let land = Land::new();
+    let prefix = own_prefix();
+    let table = routed::table_name(&prefix);
+    let networks = land.host.within(|| {
+        forwarding::switch("up0", true)?;
+        Ok(Networks::with_resolvers(&settings(), &prefix, resolvers()))
+    });
+    assert!(tables(&land.host).contains(&table));
+    land.host
+        .within(|| {
+            networks.unwrap().close();
+            Ok(())
+        })
+        .unwrap();
+    assert!(!forwards(&land.host, "up0"));
+    assert_eq!(tables(&land.host), "");
+}
+
+#[test]
 fn what_was_made_is_gone_afterwards() {
     if !is_root_or_skip("egress") {
         return;
