@@ -24,7 +24,7 @@ pub(crate) async fn run(options: &ServeOptions, data: Option<&Path>) -> anyhow::
     // Whoever tries it out may try that, too.
     options.people.registration.get_or_insert(SignUps::Open);
     let options = &options;
-    let listeners = Listeners::bind(options).await?;
+    let listeners = Listeners::bind(options)?;
     let temporary = tempfile::Builder::new()
         .prefix("pilvi-demo-")
         .tempdir()

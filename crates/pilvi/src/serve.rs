@@ -33,7 +33,7 @@ use crate::running::{Running, Signals};
 use crate::sockets::Sockets;
 
 pub(crate) async fn run(options: &ServeOptions, data: &Path) -> anyhow::Result<()> {
-    let doors = Listeners::bind(options).await?;
+    let doors = Listeners::bind(options)?;
     for finding in config::judge(options, data) {
         tracing::warn!(setting = finding.setting, "{}", finding.says);
     }

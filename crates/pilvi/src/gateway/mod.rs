@@ -42,9 +42,9 @@ pub(crate) async fn run(options: &GatewayOptions) -> anyhow::Result<()> {
     if setup.names_a_bus {
         tracing::info!("REDIS_HOST is not used: one process needs no message bus");
     }
-    let listener = bind(options).await?;
+    let listener = bind(options)?;
     let health_listener = match options.health {
-        Some(address) => Some(listeners::bind(address, "--health").await?),
+        Some(address) => Some(listeners::bind(address, "--health")?),
         None => None,
     };
     let addresses = Addresses {
@@ -88,9 +88,9 @@ pub(crate) async fn run(options: &GatewayOptions) -> anyhow::Result<()> {
     signals.drain(&tasks).await?.settle(&tasks)
 }
 
-async fn bind(options: &GatewayOptions) -> anyhow::Result<TcpListener> {
+fn bind(options: &GatewayOptions) -> anyhow::Result<TcpListener> {
     let address = options.address()?;
-    TcpListener::bind(address).await.with_context(|| {
+    listeners::listen(address).with_context(|| {
         format!("could not listen on {address}; choose another port with PORT, or an address with --http")
     })
 }
