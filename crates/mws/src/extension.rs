@@ -23,15 +23,18 @@ pub(crate) fn agree(headers: &HeaderMap) -> Option<Agreed> {
         .get_all(http::header::SEC_WEBSOCKET_EXTENSIONS)
         .iter();
     let fields: Option<Vec<&str>> = fields.map(|field| field.to_str().ok()).collect();
-    let fields = fields?;
-    let mut offers = Vec::new();
-    for field in fields {
-        offers.append(&mut Reader { rest: field }.offers()?);
+    let mut agreed = None;
+    for field in fields? {
+        let mut take = |offer: Offer<'_>| agreed = agreed.take().or_else(|| offer.accept());
+        Reader { rest: field }.offers(&mut take)?;
     }
-    offers.iter().find_map(Offer::accept)
+    agreed
 }
 
-/// One extension with its parameters.
+/// One more parameter than there are: an offer with more has one that nobody knows, or one twice.
+const PARAMETERS_KEPT: usize = 5;
+
+/// One extension with its parameters, as far as they matter.
 #[derive(Debug)]
 struct Offer<'a> {
     name: &'a str,
@@ -90,16 +93,15 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// `None`: it is no list of extensions.
-    fn offers(mut self) -> Option<Vec<Offer<'a>>> {
-        let mut offers = Vec::new();
+    /// Gives away one offer after the other. `None`: it is no list of extensions.
+    fn offers(mut self, take: &mut impl FnMut(Offer<'a>)) -> Option<()> {
         loop {
             self.skip_space();
             if !matches!(self.rest.bytes().next(), None | Some(b',')) {
-                offers.push(self.offer()?);
+                take(self.offer()?);
             }
             if self.rest.is_empty() {
-                return Some(offers);
+                return Some(());
             }
             self.take(',').then_some(())?;
         }
@@ -114,7 +116,9 @@ impl<'a> Reader<'a> {
                 true => Some(self.value()?),
                 false => None,
             };
-            parameters.push((name, value));
+            if parameters.len() < PARAMETERS_KEPT {
+                parameters.push((name, value));
+            }
         }
         Some(Offer { name, parameters })
     }
