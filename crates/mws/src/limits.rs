@@ -51,7 +51,8 @@ pub struct Limits {
     /// Posts of events under way, of one gateway and of all. Those that a gateway has to itself come on top.
     pub event_posts_per_gateway_max: usize,
     pub event_posts_max: usize,
-    /// Of these, such as may be longer than 64 KiB: a message of 1 MiB takes up to six in JSON.
+    /// Of these, such as may be longer than 64 KiB, half of them of one gateway: a message of 1 MiB takes up to six in
+    /// JSON.
     pub event_long_posts_max: usize,
     pub event_posts_kept_per_gateway: usize,
     /// How long one post of an event and its answer may take.

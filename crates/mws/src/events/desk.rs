@@ -13,6 +13,9 @@ pub(crate) struct Desk {
     own: Semaphore,
     /// One permit for each that takes one of those that all share.
     posts: Semaphore,
+    /// One for each of these that may be long. Those that wait for others' long ones leave most of `posts` to short
+    /// ones.
+    long_posts: Semaphore,
     bytes: AtomicUsize,
     /// What may wait whatever waits of others, so that they cannot keep this gateway's sockets from being read.
     own_bytes: usize,
@@ -26,6 +29,7 @@ pub(super) struct Hall {
     posts: Semaphore,
     /// How many of them may be long: each holds several times what its message does.
     long_posts: Semaphore,
+    long_posts_per_gateway: usize,
     bytes: AtomicUsize,
     bytes_max: usize,
 }
@@ -35,6 +39,7 @@ impl Hall {
         Self {
             posts: Semaphore::new(posts_max),
             long_posts: Semaphore::new(long_posts_max),
+            long_posts_per_gateway: long_posts_max.div_ceil(2),
             bytes: AtomicUsize::new(0),
             bytes_max,
         }
@@ -57,6 +62,7 @@ impl Desk {
         Self {
             own: Semaphore::new(own_posts),
             posts: Semaphore::new(posts_max.saturating_sub(own_posts)),
+            long_posts: Semaphore::new(hall.long_posts_per_gateway),
             bytes: AtomicUsize::new(0),
             own_bytes,
             bytes_max,
@@ -89,13 +95,11 @@ impl Desk {
             own = take(&self.own) => Turn { _own: own, _shared: None, long: None },
             // The gateway's own bound first: who has many under way waits for itself, not in the way of others.
             turn = async {
+                let own_long = take_if(is_long, &self.long_posts).await;
                 let own = take(&self.posts).await;
-                let long = match is_long {
-                    true => Some(take(&self.hall.long_posts).await),
-                    false => None,
-                };
+                let long = take_if(is_long, &self.hall.long_posts).await;
                 let shared = take(&self.hall.posts).await;
-                Turn { _own: own, _shared: Some(shared), long }
+                Turn { _own: own, _shared: Some(shared), long: own_long.zip(long) }
             } => turn,
         }
     }
@@ -106,13 +110,21 @@ impl Desk {
 pub(super) struct Turn<'a> {
     _own: SemaphorePermit<'a>,
     _shared: Option<SemaphorePermit<'a>>,
-    long: Option<SemaphorePermit<'a>>,
+    /// Of the gateway, and of all.
+    long: Option<(SemaphorePermit<'a>, SemaphorePermit<'a>)>,
 }
 
 impl Turn<'_> {
     /// The post is not a long one after all.
     pub(super) fn is_short(&mut self) {
         self.long = None;
+    }
+}
+
+async fn take_if(wanted: bool, semaphore: &Semaphore) -> Option<SemaphorePermit<'_>> {
+    match wanted {
+        true => Some(take(semaphore).await),
+        false => None,
     }
 }
 
@@ -170,6 +182,30 @@ mod tests {
         }
         long.is_short();
         assert!(timeout(NEVER, first.turn(true)).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_posts_that_wait_for_others_leave_room_to_short_ones() {
+        let hall = Arc::new(Hall::new(9, 4, 0));
+        let [first, second, third] = [9, 9, 3].map(|most| Desk::new(&hall, 0, most, 0, 0));
+        let _first = [first.turn(true).await, first.turn(true).await];
+        assert!(
+            timeout(NEVER, first.turn(true)).await.is_err(),
+            "half of them"
+        );
+        let _second = [second.turn(true).await, second.turn(true).await];
+        let long = || third.turn(true);
+        let short = async {
+            assert!(timeout(NEVER, third.turn(false)).await.is_ok());
+        };
+        // Of its three posts two wait, and a third long one takes no more.
+        tokio::select! {
+            biased;
+            _ = long() => unreachable!("all long ones are under way"),
+            _ = long() => unreachable!("all long ones are under way"),
+            _ = long() => unreachable!("all long ones are under way"),
+            () = short => {}
+        }
     }
 
     #[test]

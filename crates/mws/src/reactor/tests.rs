@@ -295,17 +295,20 @@ fn a_close_is_answered_though_nothing_can_follow_it() {
     assert_eq!(stage.receive(&mut client), None);
 }
 
+/// The peer is gone: our answer meets a connection that is closed in both directions.
+fn arrive_broken(stage: &mut Stage) -> Arriving {
+    let mut arriving = stage.arrive(ours(), &[]);
+    let stream = &arriving.client.stream;
+    stream.shutdown(std::net::Shutdown::Both).unwrap();
+    arriving.newcomer.transport.shut_down();
+    arriving
+}
+
 #[test]
 fn a_handshake_that_fails_midway_gives_the_uri_back() {
     let mut stage = Stage::new(Limits::default());
-    let Arriving {
-        mut newcomer,
-        client,
-    } = stage.arrive(ours(), &[]);
+    let Arriving { newcomer, client } = arrive_broken(&mut stage);
     let id = client.id;
-    // The peer is gone: our answer meets a connection that is closed in both directions.
-    client.stream.shutdown(std::net::Shutdown::Both).unwrap();
-    newcomer.transport.shut_down();
     let Arriving {
         newcomer: whole,
         client: patient,
@@ -322,17 +325,11 @@ fn a_handshake_that_fails_midway_gives_the_uri_back() {
 #[test]
 fn a_socket_that_was_ended_gives_no_uri_back() {
     let mut stage = Stage::new(Limits::default());
-    let Arriving {
-        mut newcomer,
-        client,
-    } = stage.arrive(ours(), &[]);
-    let id = client.id;
-    client.stream.shutdown(std::net::Shutdown::Both).unwrap();
-    newcomer.transport.shut_down();
+    let Arriving { newcomer, client } = arrive_broken(&mut stage);
     stage.hub.join(newcomer);
     stage.hub.end_all(ours(), &Farewell::NORMAL);
     stage.until(|stage| stage.hub.sockets() == 0);
-    assert!(stage.reservations.claim(id).is_none());
+    assert!(stage.reservations.claim(client.id).is_none());
 }
 
 #[test]
